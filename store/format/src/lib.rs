@@ -1,0 +1,1 @@
+//! Ids, chunker, tree nodes, canonical encoding and tree diff: pure, no I/O.

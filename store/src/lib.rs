@@ -1,0 +1,1 @@
+//! Content-addressed store: packs, index, ingest, checkout, verify.

@@ -1,0 +1,1 @@
+//! Environments: root images, kernel and initramfs.

@@ -1,0 +1,1 @@
+//! One virtual machine: backends, the per-VM shim, the vsock device.

@@ -1,0 +1,1 @@
+//! The daemon: workspaces over machines, environments and the store.
