@@ -1,1 +1,37 @@
-//! The wire between host and guest agent.
+//! The wire between the daemon and a guest's agent, over vsock.
+//!
+//! ```text
+//! host ──connect 1024──▶ agent    one call a connection: Call, then Replies     (call)
+//! agent ─connect 1025──▶ host     Hello(Control): Welcome, then Ready or Failed (boot)
+//!                                 Hello(Content): tagged Fetches and Fetched     (content)
+//! ```
+//!
+//! Every message is a frame: `u32` little-endian length, then postcard. A connection has no half
+//! close, so a message says where it ends. A generation's messages never change once released: a
+//! host speaks the last two, a guest only its own.
+
+mod boot;
+mod call;
+mod content;
+mod frame;
+mod report;
+
+pub use boot::{Booted, Hello, Role, Welcome};
+pub use call::{
+    AgentError, ByteString, Call, ErrorKind, ExecId, ExecInfo, ExecRequest, ExecState, Exit,
+    FileChunks, Piece, PushId, PushItem, Reply, Stream,
+};
+pub use content::{Fetch, FetchBody, Fetched, FetchedBody, NodeBytes, Source};
+pub use frame::{
+    FrameError, GUEST_FRAME_LIMIT, HOST_FRAME_LIMIT, encode_frame, read_frame, write_frame,
+};
+pub use report::{Base, Change, ReportEnd, Special};
+
+/// Generation of the messages below. A host refuses a guest of a generation it does not know.
+pub const GENERATION: u16 = 1;
+/// vsock port on which the agent takes calls.
+pub const AGENT_PORT: u32 = 1024;
+/// vsock port on which the host takes the agent's connections (CID 2).
+pub const HOST_PORT: u32 = 1025;
+/// Most bytes of content in one message, either way.
+pub const MAX_DATA: usize = 1 << 20;
