@@ -1,1 +1,58 @@
-//! The daemon's calls and their client.
+//! The daemon's calls as types: what is asked, what is answered, and the JSON of both.
+//!
+//! ```text
+//! POST /v1/<Call::NAME>  body: the call as JSON
+//!   ◀── one JSON document a line: Event::Progress*, Event::Output*, then Event::Result or ::Error
+//! ```
+//!
+//! Every door (command line, MCP, SDK) makes these calls and adds nothing of its own. Hanging up
+//! cancels a call and undoes what it had half done.
+
+mod bytes_text;
+mod call;
+mod client;
+mod daemon;
+mod diff;
+mod environment;
+mod error;
+mod event;
+mod exec;
+mod home;
+mod store;
+mod workspace;
+
+pub use bytes_text::{BytesText, shell_join};
+pub use call::Call;
+pub use client::{Client, ClientError, Launcher};
+pub use daemon::{
+    Check, CheckStatus, DaemonStatus, DaemonStatusReply, Doctor, DoctorReply, Shutdown,
+    ShutdownReply,
+};
+pub use diff::{
+    ArtifactType, DiffEntry, DiffReply, DiffSummary, Rename, ReportStats, SkippedEntry, Status,
+    WorkspaceDiff,
+};
+pub use environment::{
+    EnvironmentDetail, EnvironmentInspect, EnvironmentList, EnvironmentListReply, EnvironmentPrune,
+    EnvironmentPruneReply, EnvironmentPull, EnvironmentState, EnvironmentSummary, Package,
+};
+pub use error::{ErrorBody, ErrorCode, ErrorDocument};
+pub use event::{Event, OutputStream};
+pub use exec::{
+    CommandResult, ExecAttach, LogEntry, Run, WorkspaceExec, WorkspaceLogs, WorkspaceLogsReply,
+};
+pub use home::{Home, HomeError};
+pub use store::{
+    BaselineSummary, Damage, StoreCat, StoreCatReply, StoreCheckout, StoreCheckoutReply, StoreDiff,
+    StoreDiffReply, StoreEntry, StoreIngest, StoreIngestReply, StoreList, StoreListReply, StoreLs,
+    StoreLsReply, StoreStats, StoreStatsReply, StoreVerify, StoreVerifyReply,
+};
+pub use workspace::{
+    Export, ExportReply, LastCommand, SeedMode, SeedOptions, Served, SyncPush, SyncPushReply,
+    WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceInfo, WorkspaceList,
+    WorkspaceListReply, WorkspaceSeed, WorkspaceStart, WorkspaceState, WorkspaceStatus,
+    WorkspaceStop,
+};
+
+/// Number of the JSON shapes in this crate; rises when a field changes meaning or goes away.
+pub const SCHEMA: u32 = 1;

@@ -1,0 +1,183 @@
+//! What changed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::calls;
+
+/// Compares `/workspace` as it is now with the baseline. With `patch` the text patch comes along:
+/// its raw bytes as `Output` events when `stream` is set, else (capped) in the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceDiff {
+    /// Workspace id or name.
+    pub workspace_id: String,
+    /// Have the guest look at every file instead of its changed layer alone.
+    #[serde(default)]
+    pub full: bool,
+    /// Make the patch.
+    pub patch: bool,
+    /// Send the patch as `Output` events.
+    #[serde(default)]
+    pub stream: bool,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It was not in the baseline.
+    Added,
+    /// Its content, target or mode differs.
+    Modified,
+    /// It is gone.
+    Deleted,
+    /// It is another kind of thing now.
+    TypeChanged,
+}
+
+/// Kinds of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArtifactType {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// One path that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffEntry {
+    /// Path below `/workspace`; `.` is the directory itself. Bytes that are not UTF-8 are replaced.
+    pub path: String,
+    /// Exact bytes of the path (base64) where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_b64: Option<String>,
+    /// What happened.
+    pub status: Status,
+    /// What it is now; for a deleted path, what it was.
+    pub artifact_type: ArtifactType,
+    /// What it was, where that differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_artifact_type: Option<ArtifactType>,
+    /// Its part of the patch, when it has one and the cap allows.
+    pub text_patch: Option<String>,
+    /// BLAKE3 of the file's content before.
+    pub old_hash: Option<String>,
+    /// BLAKE3 of the file's content now.
+    pub new_hash: Option<String>,
+    /// The file's length before.
+    pub old_size: Option<u64>,
+    /// The file's length now.
+    pub new_size: Option<u64>,
+    /// Permission bits before, octal.
+    pub old_mode: Option<String>,
+    /// Permission bits now, octal.
+    pub new_mode: Option<String>,
+    /// The link's target before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_target: Option<String>,
+    /// The link's target now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_target: Option<String>,
+    /// For an added path: the deleted path that it was moved from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
+    /// Exact bytes of `renamed_from` (base64) where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed_from_b64: Option<String>,
+}
+
+/// A directory that was moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rename {
+    /// Where it was.
+    pub from: String,
+    /// Where it is.
+    pub to: String,
+    /// Files in it that moved along unchanged.
+    pub file_count: u64,
+}
+
+/// Something that a tree cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedEntry {
+    /// Path.
+    pub path: String,
+    /// Why: `fifo`, `socket`, `device`, `unreadable`, ...
+    pub reason: String,
+}
+
+/// Counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffSummary {
+    /// All entries.
+    pub total: u64,
+    /// New paths.
+    pub added: u64,
+    /// Paths whose content, target or mode differs.
+    pub modified: u64,
+    /// Paths that are gone.
+    pub deleted: u64,
+    /// Paths that are another kind of thing now.
+    pub type_changed: u64,
+    /// Entries that the patch carries.
+    pub text_patched: u64,
+    /// Entries that it does not.
+    pub non_text: u64,
+}
+
+/// What finding out cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportStats {
+    /// Records in the guest's report.
+    pub records: u64,
+    /// Bytes of the guest's report on the wire.
+    pub report_bytes: u64,
+    /// Entries that the guest looked at.
+    pub visited: u64,
+    /// Bytes that the guest read to hash them.
+    pub hashed_bytes: u64,
+    /// Files whose hash the guest still knew.
+    pub cached_files: u64,
+    /// Bytes of content that crossed for the patch.
+    pub fetched_bytes: u64,
+}
+
+/// Answer to [`WorkspaceDiff`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffReply {
+    /// The workspace.
+    pub workspace_id: String,
+    /// Whether anything differs.
+    pub changed: bool,
+    /// Id of the tree that is shown here; `export --tree` takes exactly this one.
+    pub tree: String,
+    /// Tree id of the baseline.
+    pub baseline_tree: String,
+    /// Counts.
+    pub summary: DiffSummary,
+    /// Every path that differs, sorted by the bytes of the path.
+    pub entries: Vec<DiffEntry>,
+    /// Directories that were moved, outermost only.
+    pub renames: Vec<Rename>,
+    /// What a tree cannot hold.
+    pub skipped: Vec<SkippedEntry>,
+    /// Unified patch of the text files, at most 1 MiB; empty when not asked for.
+    pub patch: String,
+    /// Exact bytes of the patch (base64) where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_b64: Option<String>,
+    /// The patch is longer than fits here: `diff --patch` streams all of it.
+    pub patch_truncated: bool,
+    /// What it cost.
+    pub report: ReportStats,
+    /// What the guest runs on.
+    pub execution_mode: String,
+}
+
+calls! {
+    "workspace_diff": WorkspaceDiff => DiffReply;
+}
