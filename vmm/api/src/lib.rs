@@ -8,6 +8,7 @@
 //! Every door (command line, MCP, SDK) makes these calls and adds nothing of its own. Hanging up
 //! cancels a call and undoes what it had half done.
 
+mod build;
 mod bytes_text;
 mod call;
 mod client;
@@ -21,6 +22,7 @@ mod home;
 mod store;
 mod workspace;
 
+pub use build::build_id;
 pub use bytes_text::{BytesText, shell_join};
 pub use call::Call;
 pub use client::{Client, ClientError, Launcher};
