@@ -1,0 +1,17 @@
+//! Builds a root image from Debian's packages, as root or as an ordinary user.
+//!
+//! ```text
+//! mmdebstrap ──hooks──→ <build root>/root ──mkfs.erofs──→ root/.pyro/root.erofs ──copy, hash──→ <stage>/root.erofs
+//!    │ apt checks signatures                                                                       
+//!    └─ kernel package, same apt ──→ root/.pyro/kernel ──→ vmlinux, modules ──→ <stage>/kernel
+//! ```
+//!
+//! `mmdebstrap` runs in its unshare mode throughout: mounts stay in a mount namespace of its own, and an
+//! ordinary user needs nothing but subordinate ids.
+
+mod apt_output;
+mod debian;
+mod packages;
+pub(crate) mod tool;
+
+pub(crate) use debian::{BuildRoot, Staged, build};
