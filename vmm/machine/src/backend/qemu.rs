@@ -1,0 +1,222 @@
+//! QEMU's microvm machine: no firmware to speak of, no PCI, devices on virtio-mmio.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sys;
+use crate::vsock::{MissingService, SocketDir, VsockDevice};
+use crate::{Error, MachineSpec, Result};
+
+use super::{Backend, RunningVm};
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// Initcalls of a distribution kernel that a short-lived guest does without; they take a third of
+/// its boot under translation.
+const SKIPPED_INITCALLS: &str = "initcall_blacklist=init_kprobe_trace,\
+    load_system_certificate_list,cubictcp_register,crypto_kdf108_init";
+
+/// How guest code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accel {
+    Kvm,
+    Tcg,
+}
+
+/// What is known of the installed QEMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuFacts {
+    /// The program.
+    pub path: PathBuf,
+    /// The first line of `--version`.
+    pub version: String,
+}
+
+/// Finds QEMU on the search path and asks for its version.
+///
+/// # Errors
+/// [`Error::QemuMissing`], or [`Error::QemuBroken`] if it does not run.
+pub fn qemu_facts() -> Result<QemuFacts> {
+    let path = find()?;
+    let broken = |source| Error::QemuBroken { path: path.clone(), source };
+    let output = Command::new(&path).arg("--version").output().map_err(broken)?;
+    if !output.status.success() {
+        return Err(broken(io::Error::other(output.status.to_string())));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.lines().next().unwrap_or_default().to_owned();
+    Ok(QemuFacts { path, version })
+}
+
+fn find() -> Result<PathBuf> {
+    let runs = |path: &PathBuf| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    let path =
+        env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
+    env::split_paths(&path).map(|dir| dir.join(PROGRAM)).find(runs).ok_or(Error::QemuMissing)
+}
+
+/// QEMU with one accelerator.
+#[derive(Debug)]
+pub(crate) struct Qemu {
+    pub(crate) accel: Accel,
+}
+
+impl Backend for Qemu {
+    fn boot(&self, spec: &MachineSpec, dir: &Path, missing: MissingService) -> Result<RunningVm> {
+        let mut line = CommandLine::new(self.accel, spec.vcpu_count, spec.mem_mib)?;
+        line.kernel(&spec.kernel, Some(&spec.initrd), &spec.cmdline_extra)?;
+        line.disk("root", &spec.root_image, true)?;
+        line.disk("scratch", &spec.scratch, false)?;
+        let console = line.console().map_err(Error::io("make a console for", dir))?;
+
+        let sockets = SocketDir::open(dir).map_err(Error::io("open", dir))?;
+        let (device, plug) =
+            VsockDevice::start(sockets, missing).map_err(Error::io("serve vsock in", dir))?;
+        line.vsock(plug.vmm_end);
+
+        let child = line.spawn()?;
+        Ok(RunningVm { child, console: Box::new(console), ready: plug.ready, device })
+    }
+}
+
+/// A QEMU command line. Files go to QEMU as open descriptors: it needs no path of the host, and
+/// no name, however odd or long, meets its option parser.
+pub(crate) struct CommandLine {
+    command: Command,
+    program: PathBuf,
+    accel: Accel,
+    passed: Vec<OwnedFd>,
+}
+
+impl CommandLine {
+    /// The machine itself, confined by QEMU's own system call filter.
+    pub(crate) fn new(accel: Accel, vcpu_count: u32, mem_mib: u32) -> Result<CommandLine> {
+        let program = find()?;
+        let mut command = Command::new(&program);
+        let (accel_name, cpu) = match accel {
+            Accel::Kvm => ("kvm", "host"),
+            Accel::Tcg => ("tcg", "max"),
+        };
+        command.env_clear().current_dir("/");
+        command.args(["-M", "microvm,x-option-roms=off,rtc=on,memory-backend=mem"]);
+        command.args(["-accel", accel_name, "-cpu", cpu]);
+        command.args(["-smp", &vcpu_count.to_string(), "-m", &format!("{mem_mib}M")]);
+        // Shared, because the vsock device reads and writes the guest's memory too.
+        command.arg("-object");
+        command.arg(format!("memory-backend-memfd,id=mem,size={mem_mib}M,share=on"));
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-object", "rng-builtin,id=rng", "-device", "virtio-rng-device,rng=rng"]);
+        command.arg("-sandbox");
+        command.arg("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+        Ok(CommandLine { command, program, accel, passed: Vec::new() })
+    }
+
+    /// What is booted. Debian's kernel keeps its ACPI, by which it finds the virtio devices.
+    pub(crate) fn kernel(
+        &mut self,
+        kernel: &Path,
+        initrd: Option<&Path>,
+        extra: &[String],
+    ) -> Result<()> {
+        let kernel = self.pass_file(kernel, false)?;
+        self.command.arg("-kernel").arg(format!("/proc/self/fd/{kernel}"));
+        if let Some(initrd) = initrd {
+            let initrd = self.pass_file(initrd, false)?;
+            self.command.arg("-initrd").arg(format!("/proc/self/fd/{initrd}"));
+        }
+        let mut words = vec![
+            "console=ttyS0".to_owned(),
+            "panic=-1".to_owned(),
+            "reboot=t".to_owned(),
+            "quiet".to_owned(),
+            "cryptomgr.notests".to_owned(),
+            SKIPPED_INITCALLS.to_owned(),
+        ];
+        if self.accel == Accel::Tcg {
+            // On a busy host the guest cannot calibrate its clock and hangs now and then.
+            words.push(format!("tsc_early_khz={}", time_stamp_khz()));
+            words.push("tsc=reliable".to_owned());
+            // The attacks these guard against need the hardware that is being emulated.
+            words.push("mitigations=off".to_owned());
+            words.push("noreplace-smp".to_owned());
+        }
+        words.extend_from_slice(extra);
+        self.command.arg("-append").arg(words.join(" "));
+        Ok(())
+    }
+
+    fn disk(&mut self, name: &str, path: &Path, read_only: bool) -> Result<()> {
+        let fd = self.pass_file(path, !read_only)?;
+        self.command.arg("-add-fd").arg(format!("fd={fd},set={fd},opaque={name}"));
+        let more = if read_only { "" } else { r#","discard":"unmap","detect-zeroes":"unmap""# };
+        self.command.arg("-blockdev").arg(format!(
+            r#"{{"driver":"raw","node-name":"{name}","read-only":{read_only}{more},"file":{{"driver":"file","filename":"/dev/fdset/{fd}","read-only":{read_only},"discard":"unmap"}}}}"#
+        ));
+        self.command.arg("-device").arg(format!("virtio-blk-device,drive={name},serial={name}"));
+        Ok(())
+    }
+
+    /// Connects the serial console; the returned end reads what the guest prints.
+    pub(crate) fn console(&mut self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let fd = self.pass(theirs.into());
+        self.command.arg("-chardev").arg(format!("socket,id=console,fd={fd}"));
+        self.command.args(["-serial", "chardev:console"]);
+        Ok(ours)
+    }
+
+    /// The last device, because the VMM counts as ready once it is set up.
+    fn vsock(&mut self, vmm_end: OwnedFd) {
+        let fd = self.pass(vmm_end);
+        self.command.arg("-chardev").arg(format!("socket,id=vsock,fd={fd}"));
+        self.command.args(["-device", "vhost-user-vsock-device,chardev=vsock"]);
+    }
+
+    /// Starts QEMU. It dies with the calling thread; its standard error is piped.
+    pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
+        let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
+        sys::bind_child(&mut self.command, keep);
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.command.spawn().map_err(Error::io("run", &self.program))
+    }
+
+    fn pass_file(&mut self, path: &Path, writable: bool) -> Result<i32> {
+        let file = File::options().read(true).write(writable).open(path);
+        Ok(self.pass(file.map_err(Error::io("open", path))?.into()))
+    }
+
+    fn pass(&mut self, fd: OwnedFd) -> i32 {
+        self.passed.push(fd);
+        self.passed.last().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+/// The rate of the host's time stamp counter, in kHz, measured over 20 ms.
+fn time_stamp_khz() -> u64 {
+    let (start, ticks) = (Instant::now(), sys::time_stamp());
+    std::thread::sleep(Duration::from_millis(20));
+    let ticks = sys::time_stamp().wrapping_sub(ticks);
+    let micros = start.elapsed().as_micros().max(1) as u64;
+    ticks.saturating_mul(1000) / micros
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_runs_at_a_plausible_rate() {
+        let khz = time_stamp_khz();
+        assert!((100_000..20_000_000).contains(&khz), "{khz}");
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong with one machine.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Errors of this crate. `Display` says what failed; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No QEMU on the search path.
+    #[error("qemu-system-x86_64 is not installed")]
+    QemuMissing,
+    /// QEMU is there and does not even tell its version.
+    #[error("{} does not run", path.display())]
+    QemuBroken {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The specification asks for a network.
+    #[error("machines have no network yet")]
+    NetworkUnsupported,
+    /// A number of the specification is out of range.
+    #[error("{what} must be {range}, not {value}")]
+    OutOfRange {
+        /// The field.
+        what: &'static str,
+        /// The allowed values.
+        range: &'static str,
+        /// The value found.
+        value: u64,
+    },
+    /// A shim owns this directory already.
+    #[error("the machine in {} is already running", dir.display())]
+    AlreadyRunning {
+        /// The machine's directory.
+        dir: PathBuf,
+    },
+    /// Nobody runs this machine.
+    #[error("the machine in {} is not running", dir.display())]
+    NotRunning {
+        /// The machine's directory.
+        dir: PathBuf,
+    },
+    /// Nobody listens on the guest's port, or the guest is not up yet.
+    #[error("the guest does not answer on port {port}")]
+    Refused {
+        /// The guest's port.
+        port: u32,
+    },
+    /// The machine ended before it was ready.
+    #[error("the machine did not start: {reason}")]
+    BootFailed {
+        /// What the shim or the VMM said.
+        reason: String,
+    },
+    /// The machine survived both signals.
+    #[error("the machine in {} does not end", dir.display())]
+    WontStop {
+        /// The machine's directory.
+        dir: PathBuf,
+    },
+    /// A record of the machine's directory is damaged.
+    #[error("{} is damaged", path.display())]
+    BadRecord {
+        /// The record.
+        path: PathBuf,
+        /// What the decoder found.
+        source: serde_json::Error,
+    },
+    /// A file, socket or process operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// A verb, such as `open`.
+        action: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err`: names the action and the path of a failed operation.
+    pub(crate) fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Error {
+        move |source| Error::Io { action, path: path.as_ref().to_owned(), source: source.into() }
+    }
+}

@@ -1,0 +1,70 @@
+//! The few calls that the compiler cannot check.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::libc;
+use nix::sys::signal::SigSet;
+use rustix::process::Signal;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Makes the child a session of its own that inherits nothing beyond standard input, output and
+/// error.
+pub(crate) fn detach(command: &mut Command) {
+    let setup = || {
+        rustix::process::setsid()?;
+        SigSet::empty().thread_set_mask()?;
+        // SAFETY: the system call takes integers only; marking descriptors close-on-exec
+        // touches no memory of the process.
+        let done = unsafe {
+            libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe system calls only and
+    // allocates nothing.
+    unsafe { command.pre_exec(setup) };
+}
+
+/// Makes the child die with the calling *thread*, take no blocked signal along, and keep the
+/// descriptors `keep` open under their numbers.
+pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>) {
+    let parent = rustix::process::getpid();
+    let setup = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // A parent that died before the line above sends no signal any more.
+        if rustix::process::getppid() != Some(parent) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        SigSet::empty().thread_set_mask()?;
+        for fd in &keep {
+            // SAFETY: the parent keeps these descriptors open until the child is spawned, and
+            // the child has a copy of its table.
+            let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe system calls only and
+    // allocates nothing.
+    unsafe { command.pre_exec(setup) };
+}
+
+/// Waits until a descriptor is readable.
+pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the borrow keeps the descriptor open, and its number the same, for longer than the
+    // registration lives.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    watched.map_err(io::Error::from)?.readable().await.map(drop)
+}
+
+/// The processor's time stamp counter.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn time_stamp() -> u64 {
+    // SAFETY: reading the counter has no side effect, and every x86-64 processor has it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}

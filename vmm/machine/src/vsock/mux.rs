@@ -1,0 +1,539 @@
+//! The table of all streams: host sockets on one side, packets on the other.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+
+use super::connection::{Connection, Hello, Key, Origin, Phase};
+use super::dir::SocketDir;
+use super::packet::{HOST_CID, Header, MAX_PAYLOAD, Op, TYPE_STREAM};
+
+/// The guest's context id.
+pub(crate) const GUEST_CID: u64 = 3;
+/// Name of the socket host clients connect to.
+pub(crate) const SOCKET: &str = "vsock";
+
+/// Streams opened by host clients; more wait in the listener's backlog.
+const MAX_HOST: usize = 1024;
+/// Streams opened by the guest; more are reset, so that a guest cannot lock the host out.
+const MAX_GUEST: usize = 512;
+/// Resets that belong to no stream. While this many wait, the guest's packets are left alone.
+const MAX_RESETS: usize = 256;
+
+/// How long a client may take for its CONNECT line, and the guest for its answer.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the guest may take to confirm a close (Linux waits as long).
+const LINGER: Duration = Duration::from_secs(8);
+/// How long the guest waits for a host service, and how often it is tried.
+const DIAL_FOR: Duration = Duration::from_secs(15);
+const DIAL_EVERY: Duration = Duration::from_millis(50);
+/// The shortest time between two calls of the missing-service hook.
+const HOOK_EVERY: Duration = Duration::from_secs(3);
+/// Pause after `accept` ran out of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Host ports of streams opened by the host: no service listens up there.
+const EPHEMERAL: std::ops::Range<u32> = 1 << 30..1 << 31;
+
+type Token = u64;
+const LISTENER: Token = 0;
+const TIMER: Token = 1;
+const FIRST: Token = 2;
+
+/// Called when the guest wants a host service that nobody offers.
+pub(crate) type MissingService = Box<dyn FnMut() + Send>;
+
+/// All streams of one guest.
+pub(crate) struct Mux {
+    dir: SocketDir,
+    listener: UnixListener,
+    /// The listener may have clients that were not accepted yet.
+    accepting: bool,
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    timer_at: Option<Instant>,
+    deadlines: BTreeSet<(Instant, Token)>,
+    streams: HashMap<Token, Connection>,
+    by_key: HashMap<Key, Token>,
+    from_host: usize,
+    from_guest: usize,
+    next_token: Token,
+    next_port: u32,
+    runnable: VecDeque<Token>,
+    resets: VecDeque<Header>,
+    scratch: Box<[u8]>,
+    missing: MissingService,
+    missing_at: Option<Instant>,
+}
+
+impl Mux {
+    /// Listens on `vsock` in `dir`.
+    pub(crate) fn new(dir: SocketDir, missing: MissingService) -> io::Result<Mux> {
+        let listener = dir.listen(SOCKET)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let timer = rustix::time::timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), edge)?;
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)?;
+        Ok(Mux {
+            dir,
+            listener,
+            accepting: true,
+            epoll,
+            timer,
+            timer_at: None,
+            deadlines: BTreeSet::new(),
+            streams: HashMap::new(),
+            by_key: HashMap::new(),
+            from_host: 0,
+            from_guest: 0,
+            next_token: FIRST,
+            next_port: EPHEMERAL.start,
+            runnable: VecDeque::new(),
+            resets: VecDeque::new(),
+            scratch: vec![0; MAX_PAYLOAD].into_boxed_slice(),
+            missing,
+            missing_at: None,
+        })
+    }
+
+    /// Readable whenever [`Mux::poll`] has something to do.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Number of streams in any phase.
+    #[cfg(test)]
+    pub(crate) fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Makes the next allocated host port `port`.
+    #[cfg(test)]
+    pub(crate) fn set_next_port(&mut self, port: u32) {
+        self.next_port = port;
+    }
+
+    /// Takes in what the sockets and the clock report. Never blocks.
+    pub(crate) fn poll(&mut self, now: Instant) {
+        let mut events = Vec::with_capacity(128);
+        loop {
+            events.clear();
+            let buffer = rustix::buffer::spare_capacity(&mut events);
+            let count = match epoll::wait(&self.epoll, buffer, Some(&Timespec::default())) {
+                Ok(count) => count,
+                Err(_) => break,
+            };
+            for event in &events {
+                self.socket_event(event.data.u64(), event.flags, now);
+            }
+            if count < events.capacity() {
+                break;
+            }
+        }
+        while let Some((at, token)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.expire(token, now);
+        }
+        self.accept(now);
+        self.arm_timer(now);
+    }
+
+    fn socket_event(&mut self, token: Token, flags: epoll::EventFlags, now: Instant) {
+        match token {
+            LISTENER => self.accepting = true,
+            TIMER => {
+                let mut count = [0; 8];
+                let _ = rustix::io::read(&self.timer, &mut count);
+                self.timer_at = None;
+            }
+            _ => {
+                let Some(stream) = self.streams.get_mut(&token) else { return };
+                let hung_up = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
+                let readable = flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP);
+                stream.socket_event(readable, flags.contains(epoll::EventFlags::OUT), hung_up);
+                stream.flush();
+                match stream.phase {
+                    Phase::Hello { .. } => self.hello(token, now),
+                    Phase::Requested if hung_up => self.abandon(token),
+                    _ => self.settle(token, now),
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        while self.accepting && self.from_host < MAX_HOST {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match rustix::net::accept_with(&self.listener, flags) {
+                Ok(socket) => {
+                    let key = Key { host_port: 0, guest_port: 0 };
+                    let phase = Phase::Hello { line: Vec::new() };
+                    let stream = Connection::new(key, Origin::Host, phase, Some(socket));
+                    let token = self.insert(stream);
+                    if self.register(token).is_err() {
+                        self.remove(token);
+                    } else {
+                        self.set_deadline(token, Some(now + HANDSHAKE));
+                    }
+                }
+                Err(Errno::AGAIN) => self.accepting = false,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => {
+                    // Out of descriptors or memory: the backlog keeps the clients meanwhile.
+                    self.wake_at(now + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, token: Token, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        match stream.read_hello() {
+            Hello::Partial => {}
+            Hello::Bad => self.remove(token),
+            Hello::Port(guest_port) => {
+                let host_port = self.allocate_port(guest_port);
+                let key = Key { host_port, guest_port };
+                self.by_key.insert(key, token);
+                if let Some(stream) = self.streams.get_mut(&token) {
+                    stream.key = key;
+                    stream.phase = Phase::Requested;
+                    stream.owes_request = true;
+                }
+                self.set_deadline(token, Some(now + HANDSHAKE));
+                self.settle(token, now);
+            }
+        }
+    }
+
+    /// The next host port that is free towards `guest_port`. Far fewer streams than ports exist,
+    /// so the search ends.
+    fn allocate_port(&mut self, guest_port: u32) -> u32 {
+        loop {
+            let host_port = self.next_port;
+            self.next_port =
+                if host_port + 1 == EPHEMERAL.end { EPHEMERAL.start } else { host_port + 1 };
+            if !self.by_key.contains_key(&Key { host_port, guest_port }) {
+                return host_port;
+            }
+        }
+    }
+
+    fn expire(&mut self, token: Token, now: Instant) {
+        self.set_deadline(token, None);
+        match self.streams.get(&token).map(|stream| &stream.phase) {
+            Some(Phase::Hello { .. }) => self.remove(token),
+            Some(Phase::Requested | Phase::Lingering) => self.abandon(token),
+            Some(Phase::Dialing { give_up }) if *give_up <= now => self.abandon(token),
+            Some(Phase::Dialing { .. }) => self.dial(token, now),
+            Some(Phase::Open | Phase::Draining) | None => {}
+        }
+    }
+
+    /// Whether the guest's next packet may be taken.
+    pub(crate) fn takes_packets(&self) -> bool {
+        self.resets.len() < MAX_RESETS
+    }
+
+    /// Takes one packet of the guest. Whatever it holds, at worst its stream is reset.
+    pub(crate) fn receive(&mut self, header: &Header, payload: &mut impl Read, now: Instant) {
+        if header.src_cid != GUEST_CID || header.dst_cid != HOST_CID {
+            return;
+        }
+        let key = Key { host_port: header.dst_port, guest_port: header.src_port };
+        let known = self.by_key.get(&key).copied();
+        if header.kind != TYPE_STREAM || header.op.is_none() {
+            return self.refuse(header);
+        }
+        let Some(token) = known else {
+            return match header.op {
+                Some(Op::Request) => self.guest_request(header, key, now),
+                Some(Op::Reset) => {}
+                _ => self.refuse(header),
+            };
+        };
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        stream.update_credit(header.buf_alloc, header.fwd_cnt);
+        match (header.op, &stream.phase) {
+            (Some(Op::Reset), _) => {
+                self.by_key.remove(&key);
+                self.drain(token);
+            }
+            (Some(Op::Response), Phase::Requested) if !stream.owes_request => {
+                stream.phase = Phase::Open;
+                let greeted = stream.greet();
+                self.set_deadline(token, None);
+                if greeted.is_err() {
+                    return self.abandon(token);
+                }
+            }
+            (Some(Op::Data), Phase::Open) => {
+                let len = header.len as usize;
+                let scratch = &mut self.scratch[..len.min(MAX_PAYLOAD)];
+                let sound = len <= MAX_PAYLOAD && stream.may_accept(len).is_ok();
+                if !sound || payload.read_exact(scratch).is_err() {
+                    return self.abandon(token);
+                }
+                stream.accept(scratch);
+            }
+            (Some(Op::Shutdown), Phase::Open) => stream.guest_shutdown(header.flags),
+            (Some(Op::CreditRequest), Phase::Open) => stream.owe_credit(),
+            (Some(Op::CreditUpdate), Phase::Open) => {}
+            (Some(Op::Shutdown), Phase::Lingering) => return self.abandon(token),
+            // What crossed the SHUTDOWN on its way is void.
+            (_, Phase::Lingering) => {}
+            _ => return self.abandon(token),
+        }
+        self.settle(token, now);
+    }
+
+    fn guest_request(&mut self, header: &Header, key: Key, now: Instant) {
+        if self.from_guest >= MAX_GUEST {
+            return self.refuse(header);
+        }
+        let phase = Phase::Dialing { give_up: now + DIAL_FOR };
+        let mut stream = Connection::new(key, Origin::Guest, phase, None);
+        stream.update_credit(header.buf_alloc, header.fwd_cnt);
+        let token = self.insert(stream);
+        self.by_key.insert(key, token);
+        self.dial(token, now);
+    }
+
+    /// Tries to reach the host service a guest asks for.
+    fn dial(&mut self, token: Token, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        match self.dir.connect(&format!("{SOCKET}_{}", stream.key.host_port)) {
+            Ok(socket) => {
+                stream.socket = Some(socket);
+                stream.phase = Phase::Open;
+                stream.owes_response = true;
+                if self.register(token).is_err() {
+                    return self.abandon(token);
+                }
+                self.settle(token, now);
+            }
+            Err(error) => {
+                let nobody = matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                );
+                if nobody && self.missing_at.is_none_or(|at| now >= at + HOOK_EVERY) {
+                    self.missing_at = Some(now);
+                    (self.missing)();
+                }
+                self.set_deadline(token, Some(now + DIAL_EVERY));
+            }
+        }
+    }
+
+    /// Whether [`Mux::produce`] may have a packet.
+    pub(crate) fn has_packets(&self) -> bool {
+        !self.resets.is_empty() || !self.runnable.is_empty()
+    }
+
+    /// The next packet for the guest, its payload at most `space` bytes. Streams take turns.
+    pub(crate) fn produce(&mut self, space: usize, now: Instant) -> Option<(Header, &[u8])> {
+        if let Some(reset) = self.resets.pop_front() {
+            return Some((reset, &[]));
+        }
+        while let Some(token) = self.runnable.pop_front() {
+            let Some(stream) = self.streams.get_mut(&token) else { continue };
+            stream.queued = false;
+            let Some((op, flags, len)) = stream.produce(&mut self.scratch, space) else {
+                continue;
+            };
+            let (buf_alloc, fwd_cnt) = stream.tell_credit();
+            let header = Header {
+                src_cid: HOST_CID,
+                dst_cid: GUEST_CID,
+                src_port: stream.key.host_port,
+                dst_port: stream.key.guest_port,
+                len: len as u32,
+                kind: TYPE_STREAM,
+                op: Some(op),
+                flags,
+                buf_alloc,
+                fwd_cnt,
+            };
+            self.settle(token, now);
+            return Some((header, &self.scratch[..len]));
+        }
+        None
+    }
+
+    /// Brings a stream's phase up to date after anything happened to it, and queues its work.
+    fn settle(&mut self, token: Token, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        if stream.phase == Phase::Open && stream.guest_finished() {
+            let key = stream.key;
+            self.by_key.remove(&key);
+            self.push_reset(key);
+            return self.drain(token);
+        }
+        if stream.phase == Phase::Open && stream.guest_told_all() {
+            stream.socket = None;
+            stream.phase = Phase::Lingering;
+            return self.set_deadline(token, Some(now + LINGER));
+        }
+        if stream.phase == Phase::Draining && stream.drained() {
+            return self.remove(token);
+        }
+        if stream.has_work() && !stream.queued {
+            stream.queued = true;
+            self.runnable.push_back(token);
+        }
+    }
+
+    /// The guest has forgotten this stream; what it wrote still reaches the host.
+    fn drain(&mut self, token: Token) {
+        self.set_deadline(token, None);
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        let was_open = stream.phase == Phase::Open;
+        stream.phase = Phase::Draining;
+        stream.owes_response = false;
+        stream.guest_shutdown(super::packet::SHUTDOWN_BOTH);
+        if !was_open || stream.drained() {
+            self.remove(token);
+        }
+    }
+
+    /// Ends a stream at once on both sides.
+    fn abandon(&mut self, token: Token) {
+        if let Some(stream) = self.streams.get(&token)
+            && !stream.owes_request
+        {
+            self.push_reset(stream.key);
+        }
+        self.remove(token);
+    }
+
+    /// Ends all streams: the guest's driver is gone or starts afresh.
+    pub(crate) fn forget_guest(&mut self) {
+        let tokens: Vec<Token> = self.streams.keys().copied().collect();
+        for token in tokens {
+            let early = self.streams.get(&token).is_some_and(|stream| {
+                stream.owes_request || matches!(stream.phase, Phase::Hello { .. })
+            });
+            if !early {
+                self.remove(token);
+            }
+        }
+        self.resets.clear();
+    }
+
+    fn refuse(&mut self, header: &Header) {
+        if header.op != Some(Op::Reset) {
+            self.resets.push_back(header.reset());
+        }
+    }
+
+    fn push_reset(&mut self, key: Key) {
+        self.resets.push_back(Header {
+            src_cid: HOST_CID,
+            dst_cid: GUEST_CID,
+            src_port: key.host_port,
+            dst_port: key.guest_port,
+            len: 0,
+            kind: TYPE_STREAM,
+            op: Some(Op::Reset),
+            flags: 0,
+            buf_alloc: 0,
+            fwd_cnt: 0,
+        });
+    }
+
+    fn insert(&mut self, stream: Connection) -> Token {
+        let token = self.next_token;
+        self.next_token += 1;
+        *self.count(stream.origin) += 1;
+        self.streams.insert(token, stream);
+        token
+    }
+
+    /// Forgets a stream and closes its socket, which also leaves the epoll set.
+    fn remove(&mut self, token: Token) {
+        self.set_deadline(token, None);
+        let Some(stream) = self.streams.remove(&token) else { return };
+        if self.by_key.get(&stream.key) == Some(&token) {
+            self.by_key.remove(&stream.key);
+        }
+        *self.count(stream.origin) -= 1;
+    }
+
+    fn count(&mut self, origin: Origin) -> &mut usize {
+        match origin {
+            Origin::Host => &mut self.from_host,
+            Origin::Guest => &mut self.from_guest,
+        }
+    }
+
+    fn register(&self, token: Token) -> io::Result<()> {
+        use epoll::EventFlags as On;
+        let Some(socket) = self.streams.get(&token).and_then(|stream| stream.socket.as_ref())
+        else {
+            return Ok(());
+        };
+        let events = On::IN | On::OUT | On::RDHUP | On::ET;
+        Ok(epoll::add(&self.epoll, socket, epoll::EventData::new_u64(token), events)?)
+    }
+
+    fn set_deadline(&mut self, token: Token, deadline: Option<Instant>) {
+        let Some(stream) = self.streams.get_mut(&token) else { return };
+        if let Some(old) = stream.deadline.take() {
+            self.deadlines.remove(&(old, token));
+        }
+        if let Some(at) = deadline {
+            stream.deadline = deadline;
+            self.deadlines.insert((at, token));
+        }
+    }
+
+    /// Sets the timer for the nearest deadline; without one it stays silent.
+    pub(crate) fn arm_timer(&mut self, now: Instant) {
+        if let Some((at, _)) = self.deadlines.first() {
+            let at = *at;
+            if self.timer_at.is_none_or(|set| at < set) {
+                self.set_timer(at, now);
+            }
+        }
+    }
+
+    /// Makes [`Mux::fd`] readable again at `at`.
+    pub(crate) fn wake_at(&mut self, at: Instant) {
+        let now = Instant::now();
+        if self.timer_at.is_none_or(|set| at < set) {
+            self.set_timer(at, now);
+        }
+    }
+
+    fn set_timer(&mut self, at: Instant, now: Instant) {
+        // Zero would disarm the timer.
+        let wait = at.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let it_value =
+            Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
+        let spec = Itimerspec { it_interval: Timespec::default(), it_value };
+        if rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &spec).is_ok() {
+            self.timer_at = Some(at);
+        }
+    }
+}
+
+impl Drop for Mux {
+    fn drop(&mut self) {
+        // The directory may already be gone.
+        let _ = self.dir.remove(SOCKET);
+    }
+}
