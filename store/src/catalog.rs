@@ -1,0 +1,147 @@
+//! The sled database: one index segment for each pack, and the stat cache.
+//!
+//! Never the only place of anything: sled's flush does not survive the loss of power. Every value
+//! carries a checksum, and a database that does not open or does not check is thrown away and
+//! filled again from the packs.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::error::{IoContext, Result};
+use crate::pack::{Footer, Pack};
+
+/// Bytes of sled's own page cache.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Milliseconds between sled's flushes: what is lost with a crash is only rebuilt.
+const FLUSH_MS: u64 = 2_000;
+
+pub(crate) struct Catalog {
+    segments: sled::Tree,
+    stats: sled::Tree,
+    db: sled::Db,
+}
+
+impl Catalog {
+    /// Opens the database in `dir`, or starts an empty one where it is missing or broken.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        // sled 0.34 reports some kinds of damage by an error and some by a panic.
+        match catch_unwind(AssertUnwindSafe(|| Self::try_open(dir))) {
+            Ok(Ok(catalog)) => Ok(catalog),
+            _ => {
+                match fs::remove_dir_all(dir) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        fs::remove_file(dir).at("remove", dir)?
+                    }
+                    _ => {}
+                }
+                Ok(Self::try_open(dir)?)
+            }
+        }
+    }
+
+    fn try_open(dir: &Path) -> sled::Result<Self> {
+        let db = sled::Config::new()
+            .path(dir)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(FLUSH_MS))
+            .open()?;
+        let catalog =
+            Self { segments: db.open_tree("segments")?, stats: db.open_tree("stats")?, db };
+        // Touches every page of the segments, so that damage shows here.
+        for segment in &catalog.segments {
+            segment?;
+        }
+        Ok(catalog)
+    }
+
+    /// The id prefixes of a pack's records in order; none if there is no sound segment.
+    pub(crate) fn segment(&self, pack: &Pack) -> Option<Vec<u32>> {
+        let value = self.segments.get(pack.trailer.digest).ok()??;
+        let prefixes: Vec<u32> = unseal(&value)?
+            .chunks_exact(4)
+            .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+            .collect();
+        (prefixes.len() == pack.trailer.records as usize).then_some(prefixes)
+    }
+
+    /// Keeps the segment of a pack.
+    pub(crate) fn put_segment(&self, pack: &Pack, footer: &Footer) -> Result<()> {
+        let mut body = Vec::with_capacity(footer.records.len() * 4 + 16);
+        for record in &footer.records {
+            body.extend_from_slice(&record.key.prefix().to_le_bytes());
+        }
+        self.segments.insert(pack.trailer.digest, seal(body))?;
+        Ok(())
+    }
+
+    /// Forgets segments of packs that are not among `known`.
+    pub(crate) fn retain_segments(&self, known: impl Fn(&[u8]) -> bool) -> Result<()> {
+        for key in self.segments.iter().keys() {
+            let key = key?;
+            if !known(&key) {
+                self.segments.remove(key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was remembered about a directory; none if nothing sound was.
+    pub(crate) fn stats(&self, key: &[u8]) -> Option<Vec<u8>> {
+        unseal(&self.stats.get(key).ok()??).map(<[u8]>::to_vec)
+    }
+
+    /// Remembers something about a directory.
+    pub(crate) fn put_stats(&self, key: &[u8], body: Vec<u8>) -> Result<()> {
+        self.stats.insert(key, seal(body))?;
+        Ok(())
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        // Only a cache: what cannot be flushed is rebuilt at the next open.
+        let _ = self.db.flush();
+    }
+}
+
+/// Appends a 16-byte checksum.
+fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    let digest = blake3::hash(&body);
+    body.extend_from_slice(&digest.as_bytes()[..16]);
+    body
+}
+
+fn unseal(value: &[u8]) -> Option<&[u8]> {
+    let (body, sum) = value.split_at_checked(value.len().checked_sub(16)?)?;
+    (blake3::hash(body).as_bytes()[..16] == *sum).then_some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_garbage_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        Catalog::open(&path).unwrap().put_stats(b"k", b"v".to_vec()).unwrap();
+        assert_eq!(Catalog::open(&path).unwrap().stats(b"k").as_deref(), Some(&b"v"[..]));
+        for file in ["conf", "db"] {
+            fs::write(path.join(file), [0xa5; 4096]).unwrap();
+        }
+        Catalog::open(&path).unwrap().put_stats(b"k", b"w".to_vec()).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, b"a file").unwrap();
+        assert_eq!(Catalog::open(&path).unwrap().stats(b"k"), None);
+    }
+
+    #[test]
+    fn a_value_with_a_flipped_bit_is_no_value() {
+        let mut value = seal(b"body".to_vec());
+        assert_eq!(unseal(&value), Some(&b"body"[..]));
+        value[1] ^= 1;
+        assert_eq!(unseal(&value), None);
+        assert_eq!(unseal(b"short"), None);
+    }
+}

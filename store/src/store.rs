@@ -1,0 +1,341 @@
+//! Opening a store, and the objects in it.
+//!
+//! ```text
+//! version      format of the store, one line
+//! lock         held by whoever has the store open
+//! packs/       everything that is stored
+//! baselines/   one durable record for each baseline
+//! checkouts/   where unfinished checkouts are, to be removed after a crash
+//! index/       sled: rebuilt from packs/ whenever it is missing or broken
+//! ```
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use pyro_format::{FileId, Tree, TreeId};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Catalog;
+use crate::checkout;
+use crate::durable;
+use crate::error::{Error, IoContext, Result};
+use crate::index::{Candidate, Index};
+use crate::lru::Lru;
+use crate::object::{ObjectBytes, ObjectKey};
+use crate::pack::{Pack, SealedPack, decode_frame};
+use crate::read::FileLayout;
+
+/// The format this program writes, and the newest it reads.
+const FORMAT: u32 = 1;
+const VERSION_FILE: &str = "version";
+const OURS: [&str; 5] = ["lock", "packs", "baselines", "checkouts", "index"];
+
+/// Open pack files kept for reading.
+const OPEN_FILES: usize = 64;
+/// Entries in all decoded tree nodes that are kept.
+const CACHED_ENTRIES: usize = 200_000;
+/// Chunks in all decoded file layouts that are kept.
+const CACHED_CHUNKS: usize = 200_000;
+
+/// How a store is used; nothing in here changes what is stored.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// zstd level for new frames. 1 is nearly as fast as the negative levels and 15 % smaller.
+    pub compression_level: i32,
+    /// Bytes of decompressed frames kept for reading.
+    pub frame_cache_bytes: usize,
+    /// Threads that read, hash and compress.
+    pub threads: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
+        Self {
+            compression_level: 1,
+            frame_cache_bytes: 64 * 1024 * 1024,
+            threads: cores.clamp(2, 8),
+        }
+    }
+}
+
+/// A pack that could not be used when the store was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedPack {
+    /// Its file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A content-addressed store in one directory. Cheap to clone; every clone is the same store.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: StoreOptions,
+    pub(crate) catalog: Catalog,
+    index: RwLock<Index>,
+    frames: Mutex<Lru<(u32, u32), Arc<Vec<u8>>>>,
+    files: Mutex<Lru<u32, Arc<File>>>,
+    pub(crate) trees: Mutex<Lru<TreeId, Arc<Tree>>>,
+    pub(crate) layouts: Mutex<Lru<FileId, Arc<FileLayout>>>,
+    damaged: Vec<DamagedPack>,
+    /// Released when the last clone goes.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `dir`; an empty or missing directory becomes a new store.
+    ///
+    /// Fails if the directory holds something else, if its format is newer, or if someone else has
+    /// it open. Files that killed writers left are removed; a missing or broken index is rebuilt.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self> {
+        fs::create_dir_all(dir).at("create", dir)?;
+        let dir = dir.canonicalize().at("resolve", dir)?;
+        let new = !check_version(&dir)?;
+        let lock = lock(&dir)?;
+        for sub in ["packs", "baselines", "checkouts"] {
+            let sub = dir.join(sub);
+            match fs::create_dir(&sub) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(error).at("create", sub);
+                }
+                _ => durable::remove_unfinished(&sub).at("clean", &sub)?,
+            }
+        }
+        durable::remove_unfinished(&dir).at("clean", &dir)?;
+        if new {
+            let path = dir.join(VERSION_FILE);
+            durable::write(&path, format!("{FORMAT}\n").as_bytes()).at("write", &path)?;
+        }
+        checkout::remove_abandoned(&dir.join("checkouts"))?;
+        let catalog = Catalog::open(&dir.join("index"))?;
+        let (index, damaged) = load_index(&dir.join("packs"), &catalog)?;
+        let shared = Shared {
+            index: RwLock::new(index),
+            frames: Mutex::new(Lru::new(options.frame_cache_bytes)),
+            files: Mutex::new(Lru::new(OPEN_FILES)),
+            trees: Mutex::new(Lru::new(CACHED_ENTRIES)),
+            layouts: Mutex::new(Lru::new(CACHED_CHUNKS)),
+            dir,
+            options,
+            catalog,
+            damaged,
+            _lock: lock,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The store's directory, links resolved.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// Packs that were unusable when the store was opened; what they held counts as missing.
+    pub fn damaged_packs(&self) -> &[DamagedPack] {
+        &self.shared.damaged
+    }
+
+    /// The bytes of an object, checked against its id. If several packs hold it, a sound copy is
+    /// found even when another is damaged.
+    pub fn get(&self, key: impl Into<ObjectKey>) -> Result<ObjectBytes> {
+        let key = key.into();
+        let mut failure = None;
+        for copy in self.copies(key) {
+            match copy {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or(Error::Missing(key)))
+    }
+
+    /// Every copy of an object, read when it is asked for.
+    pub(crate) fn copies(&self, key: ObjectKey) -> impl Iterator<Item = Result<ObjectBytes>> {
+        self.shared.candidates(&key).into_iter().filter_map(move |candidate| {
+            self.shared.read(&key, &candidate).transpose().map(|copy| {
+                copy.map_err(|reason| Error::Damaged { key, pack: candidate.pack.id(), reason })
+            })
+        })
+    }
+
+    /// Whether some pack lists the object. Reads no content.
+    pub fn contains(&self, key: impl Into<ObjectKey>) -> bool {
+        self.shared.contains(&key.into())
+    }
+}
+
+impl Shared {
+    pub(crate) fn packs_dir(&self) -> PathBuf {
+        self.dir.join("packs")
+    }
+
+    pub(crate) fn contains(&self, key: &ObjectKey) -> bool {
+        self.candidates(key).iter().any(|candidate| {
+            let record = self
+                .file(candidate.number, &candidate.pack)
+                .and_then(|file| candidate.pack.record(&file, candidate.record));
+            record.is_ok_and(|record| record.key == *key)
+        })
+    }
+
+    /// Every usable pack with its number.
+    pub(crate) fn packs(&self) -> Vec<(u32, Arc<Pack>)> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).packs()
+    }
+
+    pub(crate) fn object_count(&self) -> usize {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Makes the objects of a durable pack findable: first in sled, then in memory.
+    pub(crate) fn publish(&self, sealed: &SealedPack) -> Result<()> {
+        let (pack, _) = Pack::open(&sealed.path)
+            .map_err(|_| Error::ReadBack { path: sealed.path.clone(), reason: "the trailer" })?;
+        self.catalog.put_segment(&pack, &sealed.footer)?;
+        let prefixes = sealed.footer.records.iter().map(|record| record.key.prefix());
+        self.index.write().unwrap_or_else(PoisonError::into_inner).add(pack, prefixes);
+        Ok(())
+    }
+
+    fn candidates(&self, key: &ObjectKey) -> Vec<Candidate> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).candidates(key)
+    }
+
+    /// None if the record is another object's with the same prefix.
+    fn read(
+        &self,
+        key: &ObjectKey,
+        candidate: &Candidate,
+    ) -> Result<Option<ObjectBytes>, &'static str> {
+        let Candidate { number, pack, record } = candidate;
+        let file = self.file(*number, pack)?;
+        let record = pack.record(&file, *record)?;
+        if record.key != *key {
+            return Ok(None);
+        }
+        let slot = (*number, record.frame);
+        let cached = locked(&self.frames).get(&slot);
+        let frame = match cached {
+            Some(frame) => frame,
+            None => {
+                let line = pack.frame(&file, record.frame)?;
+                let frame = Arc::new(decode_frame(&line, pack.stored(&file, &line)?)?);
+                locked(&self.frames).insert(slot, frame.clone(), frame.len());
+                frame
+            }
+        };
+        let start = record.offset as usize;
+        let bytes = ObjectBytes::new(frame, start..start + record.len as usize)
+            .ok_or("the object lies outside its frame")?;
+        if key.matches(&bytes) { Ok(Some(bytes)) } else { Err("its bytes do not match its id") }
+    }
+
+    pub(crate) fn file(&self, number: u32, pack: &Pack) -> Result<Arc<File>, &'static str> {
+        if let Some(file) = locked(&self.files).get(&number) {
+            return Ok(file);
+        }
+        let file = Arc::new(File::open(&pack.path).map_err(|_| "the pack cannot be opened")?);
+        locked(&self.files).insert(number, file.clone(), 1);
+        Ok(file)
+    }
+}
+
+/// Caches stay consistent at every step, so a panic elsewhere does not spoil them.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the directory is a store already; an error if it is something else.
+fn check_version(dir: &Path) -> Result<bool> {
+    let path = dir.join(VERSION_FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => match text.trim().parse::<u32>() {
+            Ok(FORMAT) => Ok(true),
+            Ok(found) if found > FORMAT => Err(Error::NewerFormat {
+                path: dir.to_owned(),
+                found: text.trim().into(),
+                known: FORMAT,
+            }),
+            _ => Err(Error::NotAStore {
+                path: dir.to_owned(),
+                reason: "its version file is garbled",
+            }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A store whose making was cut short has only our own, empty, directories.
+            for entry in fs::read_dir(dir).at("read", dir)? {
+                let name = entry.at("read", dir)?.file_name();
+                let ours = OURS.iter().any(|ours| name == *ours)
+                    || name.as_encoded_bytes().starts_with(durable::TEMP_PREFIX.as_bytes());
+                if !ours {
+                    let reason = "it holds other files";
+                    return Err(Error::NotAStore { path: dir.to_owned(), reason });
+                }
+            }
+            let occupied = |sub: &str| {
+                fs::read_dir(dir.join(sub)).is_ok_and(|mut entries| entries.next().is_some())
+            };
+            if occupied("packs") || occupied("baselines") {
+                let reason = "it holds packs but no version file";
+                return Err(Error::NotAStore { path: dir.to_owned(), reason });
+            }
+            Ok(false)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Error::NotAStore { path: dir.to_owned(), reason: "its version file is garbled" })
+        }
+        Err(error) => Err(error).at("read", path),
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error).at("lock", path),
+    }
+}
+
+/// Reads the segments from sled, and from the packs' own footers where sled has none.
+fn load_index(packs: &Path, catalog: &Catalog) -> Result<(Index, Vec<DamagedPack>)> {
+    let mut index = Index::default();
+    let mut damaged = Vec::new();
+    let mut known = HashSet::new();
+    for entry in fs::read_dir(packs).at("read", packs)? {
+        let path = entry.at("read", packs)?.path();
+        if path.extension().is_none_or(|extension| extension != "pack") {
+            continue;
+        }
+        match Pack::open(&path) {
+            Err(reason) => damaged.push(DamagedPack { path, reason }),
+            Ok((pack, file)) => {
+                known.insert(pack.trailer.digest);
+                match catalog.segment(&pack) {
+                    Some(prefixes) => index.add(pack, prefixes.into_iter()),
+                    None => match pack.footer(&file) {
+                        Err(reason) => damaged.push(DamagedPack { path, reason }),
+                        Ok(footer) => {
+                            catalog.put_segment(&pack, &footer)?;
+                            let prefixes = footer.records.iter().map(|r| r.key.prefix());
+                            index.add(pack, prefixes);
+                        }
+                    },
+                }
+            }
+        }
+    }
+    catalog.retain_segments(|digest| {
+        <[u8; 32]>::try_from(digest).is_ok_and(|digest| known.contains(&digest))
+    })?;
+    Ok((index, damaged))
+}
