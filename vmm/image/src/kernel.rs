@@ -2,6 +2,7 @@
 
 pub mod bzimage;
 mod modules;
+mod slim;
 pub(crate) mod store;
 
 use std::path::PathBuf;

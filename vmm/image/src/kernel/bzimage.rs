@@ -52,7 +52,9 @@ pub fn extract_vmlinux(image: &[u8]) -> Result<Vec<u8>> {
         }
         _ => {
             let magic = &payload[..payload.len().min(6)];
-            return Err(bad(format!("its payload begins with {magic:02x?}: not lz4, xz, gzip or zstd")));
+            return Err(bad(format!(
+                "its payload begins with {magic:02x?}: not lz4, xz, gzip or zstd"
+            )));
         }
     }
     if vmlinux.len() != size {

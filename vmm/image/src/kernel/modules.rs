@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection};
 
+use super::slim::slim;
 use crate::{Error, Result};
 
 /// What a guest uses, in the order it comes to need it. One that the kernel has built in is fine.
@@ -73,7 +74,7 @@ impl ModuleTree {
             Ok(depends)
         })?;
         let modules = order.into_iter().filter_map(|name| {
-            let bytes = loaded.remove(&name)?;
+            let bytes = slim(loaded.remove(&name)?);
             Some(Module { name, bytes })
         });
         Ok(modules.collect())

@@ -1,0 +1,45 @@
+# `make` lists the targets.
+
+CARGO ?= cargo
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what this host lacks (says what and why)
+	@scripts/setup.sh
+
+build: setup ## build the pyro binary: target/release/pyro
+	$(CARGO) build --release --locked --bin pyro
+
+demo: build ## the whole main job in a real microVM, on a small project
+	target/release/pyro demo
+
+# nextest isolates and times tests; without it the same tests run all the same.
+test: setup ## all tests, those in real microVMs among them
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --locked && $(CARGO) test --doc --workspace --locked; \
+	else \
+		$(CARGO) test --workspace --locked; \
+	fi
+
+check: cargo-deny ## formatting, lints, documentation, dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	$(CARGO) deny --locked check bans licenses sources
+
+# Built from source once: some minutes on two cores.
+.PHONY: cargo-deny
+cargo-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+
+bench: build ## measure, beside the tools people use today
+	@test -x bench/run.sh || { echo "there is no bench/run.sh" >&2; exit 1; }
+	bench/run.sh
+
+clean: ## remove build output
+	$(CARGO) clean
