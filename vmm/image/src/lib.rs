@@ -13,8 +13,8 @@
 //!   scratch/ext4-….img              formatted sparse disk that every workspace's scratch is cloned from
 //! ```
 //!
-//! A pull goes: [`build`] runs `mmdebstrap` and `mkfs.erofs` in a build root outside the home, [`kernel`]
-//! turns Debian's kernel package into an ELF `vmlinux` and modules in load order, [`catalog`] moves the
+//! A pull goes: `build` runs `mmdebstrap` and `mkfs.erofs` in a build root outside the home, `kernel`
+//! turns Debian's kernel package into an ELF `vmlinux` and modules in load order, `catalog` moves the
 //! finished directories into place. [`write_initramfs`] packs the guest agent with the modules.
 //!
 //! This crate knows no machine, no workspace and no store.
