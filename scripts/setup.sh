@@ -62,7 +62,7 @@ install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes -
 echo "setup: ${install[*]}" >&2
 # The lists this host has may do, or be too old or not there at all.
 if ! "${install[@]}" >&2; then
-    echo "setup: ${root[*]} apt-get update" >&2
+    echo "setup: ${root[*]:+${root[*]} }apt-get update" >&2
     "${root[@]}" apt-get update --quiet >&2
     "${install[@]}" >&2
 fi
