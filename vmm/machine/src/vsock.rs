@@ -16,6 +16,8 @@ mod mux;
 mod packet;
 
 #[cfg(test)]
+mod device_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use device::VsockDevice;

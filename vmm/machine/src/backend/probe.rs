@@ -107,10 +107,10 @@ fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
             "/dev/kvm opens, but the guest's kernel printed nothing for five seconds".to_owned(),
         ),
         Outcome::Stuck => unusable("the guest's kernel started and then hung".to_owned()),
-        Outcome::Ended => unusable(format!(
-            "/dev/kvm opens, but QEMU gave up{}{complaint}",
-            if complaint.is_empty() { "" } else { ": " }
-        )),
+        Outcome::Ended => {
+            let first = complaint.lines().next().unwrap_or("it says nothing");
+            unusable(format!("/dev/kvm opens, but QEMU gave up: {first}"))
+        }
     }
 }
 

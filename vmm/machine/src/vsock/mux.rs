@@ -130,14 +130,12 @@ impl Mux {
         loop {
             events.clear();
             let buffer = rustix::buffer::spare_capacity(&mut events);
-            let count = match epoll::wait(&self.epoll, buffer, Some(&Timespec::default())) {
-                Ok(count) => count,
-                Err(_) => break,
-            };
+            let count = epoll::wait(&self.epoll, buffer, Some(&Timespec::default())).unwrap_or(0);
             for event in &events {
                 self.socket_event(event.data.u64(), event.flags, now);
             }
-            if count < events.capacity() {
+            // A client that was just accepted may have spoken already.
+            if !self.accept(now) && count < events.capacity() {
                 break;
             }
         }
@@ -146,7 +144,6 @@ impl Mux {
         {
             self.expire(token, now);
         }
-        self.accept(now);
         self.arm_timer(now);
     }
 
@@ -173,11 +170,14 @@ impl Mux {
         }
     }
 
-    fn accept(&mut self, now: Instant) {
+    /// Accepts waiting clients; whether there were any.
+    fn accept(&mut self, now: Instant) -> bool {
+        let mut any = false;
         while self.accepting && self.from_host < MAX_HOST {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match rustix::net::accept_with(&self.listener, flags) {
                 Ok(socket) => {
+                    any = true;
                     let key = Key { host_port: 0, guest_port: 0 };
                     let phase = Phase::Hello { line: Vec::new() };
                     let stream = Connection::new(key, Origin::Host, phase, Some(socket));
@@ -193,10 +193,11 @@ impl Mux {
                 Err(_) => {
                     // Out of descriptors or memory: the backlog keeps the clients meanwhile.
                     self.wake_at(now + ACCEPT_PAUSE);
-                    return;
+                    break;
                 }
             }
         }
+        any
     }
 
     fn hello(&mut self, token: Token, now: Instant) {
