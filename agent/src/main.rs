@@ -1,2 +1,5 @@
-//! The guest agent.
-fn main() {}
+//! `/init` of a workspace VM.
+
+fn main() {
+    pyro_agent::boot::run();
+}
