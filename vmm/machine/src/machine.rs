@@ -60,7 +60,8 @@ impl Machine {
     ///
     /// # Errors
     /// A specification that makes no sense, a missing file or QEMU, a machine that runs already,
-    /// or [`Error::BootFailed`] with what the shim said. Nothing is left running then.
+    /// or [`Error::BootFailed`] with what the shim said. Nothing is left running then. Dropping the
+    /// future half-way may leave a machine that runs: `stop` ends it.
     pub async fn launch(dir: &Path, spec: &MachineSpec, shim_argv: &[OsString]) -> Result<Machine> {
         spec.validate()?;
         crate::qemu_facts()?;
@@ -70,9 +71,12 @@ impl Machine {
         if let MachineState::Running { .. } = machine.state()? {
             return Err(Error::AlreadyRunning { dir });
         }
-        machine.remove_leftovers()?;
-        records::remove(&dir, records::EXIT)?;
-        records::write(&dir, records::SPEC, &spec)?;
+        {
+            let _owner = records::lock(&dir)?;
+            machine.remove_leftovers()?;
+            records::remove(&dir, records::EXIT)?;
+            records::write(&dir, records::SPEC, &spec)?;
+        }
 
         let Some((program, arguments)) = shim_argv.split_first() else {
             return Err(Error::BootFailed { reason: "no shim program is given".to_owned() });
@@ -102,7 +106,7 @@ impl Machine {
         // The VMM dies with its shim.
         let _ = shim.start_kill();
         let _ = shim.wait().await;
-        machine.remove_leftovers()?;
+        machine.clean_up()?;
         Err(Error::BootFailed { reason })
     }
 
@@ -193,7 +197,7 @@ impl Machine {
     /// # Errors
     /// [`Error::WontStop`] if even SIGKILL does not end it.
     pub async fn stop(&self) -> Result<()> {
-        let Some(record) = self.record()? else { return self.remove_leftovers() };
+        let Some(record) = self.record()? else { return self.clean_up() };
         if let Some(shim) = record.shim.open() {
             signal(&shim, Signal::TERM);
             if !ended_within(&shim, STOP).await? {
@@ -204,7 +208,7 @@ impl Machine {
             }
         }
         self.end_orphan(record.vmm).await?;
-        self.remove_leftovers()
+        self.clean_up()
     }
 
     /// The kernel kills the VMM of a shim that was killed; this waits until it has.
@@ -238,7 +242,19 @@ impl Machine {
         Ok((record.boot_id == now).then_some(record))
     }
 
-    /// Removes what a killed shim left.
+    /// Removes what a shim left, unless another one has taken the machine over meanwhile.
+    fn clean_up(&self) -> Result<()> {
+        if !self.dir.exists() {
+            return Ok(());
+        }
+        match records::lock(&self.dir) {
+            Ok(_owner) => self.remove_leftovers(),
+            Err(Error::AlreadyRunning { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For the owner only.
     fn remove_leftovers(&self) -> Result<()> {
         for name in [records::SHIM, SOCKET] {
             records::remove(&self.dir, name)?;

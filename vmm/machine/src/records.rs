@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -93,5 +95,16 @@ pub(crate) fn remove(dir: &Path, name: &str) -> Result<()> {
             Err(Error::io("remove", dir.join(name))(error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Makes the caller the machine's one owner for as long as it holds the value.
+pub(crate) fn lock(dir: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(Error::io("open", dir))?;
+    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(fd),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::AlreadyRunning { dir: dir.to_owned() }),
+        Err(error) => Err(Error::io("lock", dir)(error)),
     }
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +112,7 @@ impl<'a> Shim<'a> {
             .map_err(|errno| Error::io("watch signals for", dir)(io::Error::from(errno)))?;
         raise_descriptor_limit();
 
-        let lock = lock(dir)?;
+        let lock = records::lock(dir)?;
         let spec: MachineSpec = records::read(dir, records::SPEC)?
             .ok_or(io::ErrorKind::NotFound.into())
             .map_err(Error::io::<io::Error>("read", dir.join(records::SPEC)))?;
@@ -256,16 +255,6 @@ impl Drop for Record<'_> {
     fn drop(&mut self) {
         // A directory that was deleted meanwhile has no record either.
         let _ = records::remove(self.dir, records::SHIM);
-    }
-}
-
-fn lock(dir: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(Error::io("open", dir))?;
-    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(fd),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::AlreadyRunning { dir: dir.to_owned() }),
-        Err(error) => Err(Error::io("lock", dir)(error)),
     }
 }
 

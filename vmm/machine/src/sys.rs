@@ -30,11 +30,30 @@ pub(crate) fn detach(command: &mut Command) {
     unsafe { command.pre_exec(setup) };
 }
 
-/// Makes the child die with the calling *thread*, take no blocked signal along, and keep the
-/// descriptors `keep` open under their numbers.
-pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>) {
+/// A user and a group to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Makes the child die with the calling *thread*, take no blocked signal along, keep the
+/// descriptors `keep` open under their numbers, and become `identity` if there is one.
+pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, identity: Option<Identity>) {
     let parent = rustix::process::getpid();
     let setup = move || {
+        if let Some(Identity { uid, gid }) = identity {
+            // SAFETY: plain system calls on integers; an empty group list needs no pointer.
+            let done = unsafe {
+                libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) == 0
+                    && libc::syscall(libc::SYS_setgid, gid) == 0
+                    && libc::syscall(libc::SYS_setuid, uid) == 0
+            };
+            if !done {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        // After the change of identity, which would clear it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // A parent that died before the line above sends no signal any more.
         if rustix::process::getppid() != Some(parent) {

@@ -5,13 +5,15 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sys;
+use rustix::fs::MemfdFlags;
+
+use crate::sys::{self, Identity};
 use crate::vsock::{MissingService, SocketDir, VsockDevice};
 use crate::{Error, MachineSpec, Result};
 
@@ -95,6 +97,8 @@ pub(crate) struct CommandLine {
     command: Command,
     program: PathBuf,
     accel: Accel,
+    /// Whom QEMU becomes when its owner is root.
+    identity: Option<Identity>,
     passed: Vec<OwnedFd>,
 }
 
@@ -120,7 +124,8 @@ impl CommandLine {
         command.args(["-object", "rng-builtin,id=rng", "-device", "virtio-rng-device,rng=rng"]);
         command.arg("-sandbox");
         command.arg("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-        Ok(CommandLine { command, program, accel, passed: Vec::new() })
+        let identity = unprivileged(accel);
+        Ok(CommandLine { command, program, accel, identity, passed: Vec::new() })
     }
 
     /// What is booted. Debian's kernel keeps its ACPI, by which it finds the virtio devices.
@@ -130,10 +135,10 @@ impl CommandLine {
         initrd: Option<&Path>,
         extra: &[String],
     ) -> Result<()> {
-        let kernel = self.pass_file(kernel, false)?;
+        let kernel = self.pass_boot_file(kernel)?;
         self.command.arg("-kernel").arg(format!("/proc/self/fd/{kernel}"));
         if let Some(initrd) = initrd {
-            let initrd = self.pass_file(initrd, false)?;
+            let initrd = self.pass_boot_file(initrd)?;
             self.command.arg("-initrd").arg(format!("/proc/self/fd/{initrd}"));
         }
         let mut words = vec![
@@ -187,7 +192,7 @@ impl CommandLine {
     /// Starts QEMU. It dies with the calling thread; its standard error is piped.
     pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
         let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
-        sys::bind_child(&mut self.command, keep);
+        sys::bind_child(&mut self.command, keep, self.identity);
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         self.command.spawn().map_err(Error::io("run", &self.program))
     }
@@ -197,9 +202,48 @@ impl CommandLine {
         Ok(self.pass(file.map_err(Error::io("open", path))?.into()))
     }
 
+    /// The kernel and the initramfs, which QEMU opens again by their descriptors: as somebody
+    /// else, who may not read every file, from a copy.
+    fn pass_boot_file(&mut self, path: &Path) -> Result<i32> {
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let meta = file.metadata().map_err(Error::io("open", path))?;
+        if self.identity.is_some() && meta.permissions().mode() & 0o004 == 0 {
+            let copy = rustix::fs::memfd_create("boot", MemfdFlags::CLOEXEC);
+            let mut copy = File::from(copy.map_err(Error::io("copy", path))?);
+            io::copy(&mut file, &mut copy).map_err(Error::io("copy", path))?;
+            return Ok(self.pass(copy.into()));
+        }
+        Ok(self.pass(file.into()))
+    }
+
     fn pass(&mut self, fd: OwnedFd) -> i32 {
         self.passed.push(fd);
         self.passed.last().map_or(-1, AsRawFd::as_raw_fd)
+    }
+}
+
+/// Whom QEMU becomes when its owner is root: nobody, in the group that may use KVM if it needs
+/// it. A `/dev/kvm` that is root's alone leaves root, within the system call filter.
+fn unprivileged(accel: Accel) -> Option<Identity> {
+    const NOBODY: u32 = 65534;
+    // Root of a user namespace is nobody special outside, and may have no other user to become.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let real = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    if !real || !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let nobody = |gid| Some(Identity { uid: NOBODY, gid });
+    if accel == Accel::Tcg {
+        return nobody(NOBODY);
+    }
+    let kvm = Path::new("/dev/kvm").metadata().ok()?;
+    let mode = kvm.permissions().mode();
+    if mode & 0o006 == 0o006 {
+        nobody(NOBODY)
+    } else if mode & 0o060 == 0o060 && kvm.gid() != 0 {
+        nobody(kvm.gid())
+    } else {
+        None
     }
 }
 
