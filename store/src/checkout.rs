@@ -11,9 +11,6 @@ mod place;
 mod remove;
 mod tree;
 
-#[cfg(test)]
-mod tests;
-
 use std::fs;
 use std::path::Path;
 

@@ -121,28 +121,28 @@ pub(crate) struct DirFds {
 impl DirFds {
     /// The directory, opened again from the nearest ancestor that is still open if need be.
     pub(crate) fn open<D>(&self, node: &Node<D>) -> io::Result<Arc<OwnedFd>> {
-        let mut names = Vec::new();
+        let mut closed = Vec::new();
         let mut at = node;
         let mut fd = loop {
             let Some(parent) = &at.parent else { break self.top.clone() };
             if let Some(fd) = locked(&at.fd).upgrade() {
                 break fd;
             }
-            names.push(&*at.name);
+            closed.push(at);
             at = parent;
         };
-        if names.is_empty() {
-            return Ok(fd);
-        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for name in names.into_iter().rev() {
-            fd = Arc::new(openat(&*fd, name, flags, Mode::empty())?);
-        }
-        *locked(&node.fd) = Arc::downgrade(&fd);
-        let mut recent = locked(&self.recent);
-        recent.push_back(fd.clone());
-        if recent.len() > RECENT_DIRS {
-            recent.pop_front();
+        for (left, node) in closed.into_iter().enumerate().rev() {
+            fd = Arc::new(openat(&*fd, &*node.name, flags, Mode::empty())?);
+            // The nearest ancestors stay open too: a walk on its way up wants them next.
+            if left < RECENT_DIRS / 2 {
+                *locked(&node.fd) = Arc::downgrade(&fd);
+                let mut recent = locked(&self.recent);
+                recent.push_back(fd.clone());
+                if recent.len() > RECENT_DIRS {
+                    recent.pop_front();
+                }
+            }
         }
         Ok(fd)
     }

@@ -12,13 +12,12 @@ mod file;
 mod filter;
 mod git;
 mod members;
+mod meter;
 mod source;
+mod sparse;
 mod statcache;
 mod stream;
 mod walk;
-
-#[cfg(test)]
-mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

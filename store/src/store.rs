@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use pyro_format::{FileId, Tree, TreeId};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,11 @@ pub struct StoreOptions {
     pub frame_cache_bytes: usize,
     /// Threads that read, hash and compress.
     pub threads: usize,
+    /// A pack is closed when it has this many bytes.
+    pub pack_bytes: u64,
+    /// How long a file must have been left alone before an ingest for its `stat` to vouch for its
+    /// content in the next one.
+    pub stat_margin: Duration,
 }
 
 impl Default for StoreOptions {
@@ -57,6 +63,8 @@ impl Default for StoreOptions {
             compression_level: 1,
             frame_cache_bytes: 64 * 1024 * 1024,
             threads: cores.clamp(2, 8),
+            pack_bytes: 128 * 1024 * 1024,
+            stat_margin: Duration::from_secs(40),
         }
     }
 }
@@ -76,12 +84,15 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// A decompressed frame, by the numbers of its pack and of it in the pack.
+type Frames = Lru<(u32, u32), Arc<Vec<u8>>>;
+
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) options: StoreOptions,
     pub(crate) catalog: Catalog,
     index: RwLock<Index>,
-    frames: Mutex<Lru<(u32, u32), Arc<Vec<u8>>>>,
+    frames: Mutex<Frames>,
     files: Mutex<Lru<u32, Arc<File>>>,
     pub(crate) trees: Mutex<Lru<TreeId, Arc<Tree>>>,
     pub(crate) layouts: Mutex<Lru<FileId, Arc<FileLayout>>>,

@@ -76,7 +76,11 @@ impl Batch {
                 Some(pack) => pack,
                 empty => empty.insert(OpenPack::create(&self.store.shared.packs_dir())?),
             };
-            if pack.append(frame)? { open.take() } else { None }
+            if pack.append(frame, self.store.shared.options.pack_bytes)? {
+                open.take()
+            } else {
+                None
+            }
         };
         full.map_or(Ok(()), |pack| self.seal(pack))
     }

@@ -4,7 +4,6 @@
 //! climb or are absolute, members below a link, and hard links to anything but an earlier file are
 //! refused; links are stored verbatim, wherever they point.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
@@ -16,6 +15,8 @@ use pyro_format::{Mode, Mtime, escape};
 use tar::{Archive, Entry, EntryType};
 
 use super::members::{Member, Members, parse_path, parse_target};
+use super::meter::{Meter, Metered};
+use super::sparse::Expanded;
 use super::stream::{Cutter, StreamError};
 use super::{IngestOptions, Tally, Top};
 use crate::baseline::SkipReason;
@@ -125,15 +126,19 @@ impl Reading<'_> {
         if matches!(kind, EntryType::XGlobalHeader) {
             return Ok(());
         }
-        let path = parse_path(name)?;
+        let pax = Pax::read(entry)?;
+        let path = parse_path(pax.name.as_deref().unwrap_or(name))?;
         let mode = Mode::new((entry.header().mode().map_err(bad_header)? & 0o777) as u16);
-        let mtime = mtime(entry)?;
+        let mtime = match pax.mtime {
+            Some(mtime) => mtime,
+            None => Mtime { secs: entry.header().mtime().map_err(bad_header)? as i64, nanos: 0 },
+        };
         // Before POSIX, a directory was a file whose name ends in a slash.
         let is_dir = kind.is_dir() || (kind.is_file() && name.ends_with(b"/"));
         let member = match kind {
             _ if is_dir => Member::Dir { mode, mtime, children: Default::default() },
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.read_file(entry, mode, mtime)?
+                self.read_file(entry, pax.real_size, mode, mtime)?
             }
             EntryType::Link => self.hard_link(entry)?,
             EntryType::Symlink => {
@@ -161,17 +166,26 @@ impl Reading<'_> {
     fn read_file<R: Read>(
         &mut self,
         entry: &mut Entry<'_, R>,
+        real_size: Option<u64>,
         mode: Mode,
         mtime: Mtime,
     ) -> Result<Member, Refusal> {
-        let claimed = entry.size();
+        let claimed = real_size.unwrap_or(entry.size());
         self.bytes = self.bytes.saturating_add(claimed);
         let limit = self.options.limits.bytes;
         if self.bytes > limit {
             let reason = format!("its files hold more than {limit} bytes");
             return Err(Refusal::Error(self.refuse(reason)));
         }
-        let (content, size) = self.cutter.store(&mut self.sink, entry, |bytes| {
+        let mut expanded;
+        let input: &mut dyn Read = match real_size {
+            Some(real_size) => {
+                expanded = Expanded::new(entry, real_size)?;
+                &mut expanded
+            }
+            None => entry,
+        };
+        let (content, size) = self.cutter.store(&mut self.sink, input, |bytes| {
             self.progress.advance(0, bytes);
             progress::check(self.progress)
         })?;
@@ -241,77 +255,63 @@ fn bad_header(error: io::Error) -> Refusal {
     Refusal::Member(format!("has a bad header: {error}"))
 }
 
-/// From the pax record where there is one, since only that has fractions of a second.
-fn mtime<R: Read>(entry: &mut Entry<'_, R>) -> Result<Mtime, Refusal> {
-    let extensions = entry.pax_extensions().map_err(bad_header)?;
-    for extension in extensions.into_iter().flatten() {
-        let extension = extension.map_err(bad_header)?;
-        if extension.key_bytes() == b"mtime" {
-            let text = extension.value().ok().and_then(parse_seconds);
-            return text.ok_or_else(|| "has a bad modification time".into());
+/// What pax records say about one member beyond what the decoder understands.
+#[derive(Default)]
+struct Pax {
+    /// Only here with fractions of a second.
+    mtime: Option<Mtime>,
+    /// Name and length of a file whose holes are left out (GNU sparse format 1.0).
+    name: Option<Vec<u8>>,
+    real_size: Option<u64>,
+}
+
+impl Pax {
+    fn read<R: Read>(entry: &mut Entry<'_, R>) -> Result<Self, Refusal> {
+        let mut pax = Self::default();
+        let mut sparse = false;
+        for extension in entry.pax_extensions().map_err(bad_header)?.into_iter().flatten() {
+            let extension = extension.map_err(bad_header)?;
+            let text = extension.value().ok();
+            match extension.key_bytes() {
+                b"mtime" => {
+                    let time = text.and_then(parse_seconds);
+                    pax.mtime = Some(time.ok_or("has a bad modification time")?);
+                }
+                b"GNU.sparse.major" if text == Some("1") => sparse = true,
+                b"GNU.sparse.major" | b"GNU.sparse.map" | b"GNU.sparse.numblocks" => {
+                    return Err("is a sparse file in an unknown format; repack it with GNU tar \
+                                without --sparse"
+                        .into());
+                }
+                b"GNU.sparse.name" => pax.name = Some(extension.value_bytes().to_vec()),
+                b"GNU.sparse.realsize" => {
+                    let size = text.and_then(|text| text.parse().ok());
+                    pax.real_size = Some(size.ok_or("has a bad size")?);
+                }
+                _ => {}
+            }
         }
+        if sparse != pax.real_size.is_some() {
+            return Err("is a sparse file with incomplete records".into());
+        }
+        Ok(pax)
     }
-    let secs = entry.header().mtime().map_err(bad_header)?;
-    Ok(Mtime { secs: secs as i64, nanos: 0 })
 }
 
 /// Decimal seconds, perhaps negative, perhaps with a fraction, rounded down.
 fn parse_seconds(text: &str) -> Option<Mtime> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let secs: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+    if ![whole, fraction].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit())) {
         return None;
     }
+    let secs: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     let nanos: u32 = format!("{fraction:0<9.9}").parse().ok()?;
     Some(match (negative, nanos) {
         (false, _) => Mtime { secs, nanos },
         (true, 0) => Mtime { secs: -secs, nanos: 0 },
         (true, _) => Mtime { secs: (-secs).checked_sub(1)?, nanos: 1_000_000_000 - nanos },
     })
-}
-
-/// Counts what is read from the archive, after decompression.
-struct Meter {
-    /// How much more may be read at all, and before the next call of [`Meter::allow`].
-    left: Cell<u64>,
-    allowed: Cell<u64>,
-    ended: Cell<bool>,
-}
-
-impl Meter {
-    fn new(limit: u64) -> Rc<Self> {
-        // Headers and padding are no content: room for those of a full archive of small files.
-        let left = limit.saturating_mul(2).saturating_add(64 * 1024 * 1024);
-        Rc::new(Self { left: left.into(), allowed: u64::MAX.into(), ended: false.into() })
-    }
-
-    fn allow(&self, bytes: u64) {
-        self.allowed.set(bytes);
-    }
-}
-
-struct Metered {
-    input: Box<dyn Read>,
-    meter: Rc<Meter>,
-}
-
-impl Read for Metered {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Meter { left, allowed, ended } = &*self.meter;
-        let len = self.input.read(out)?;
-        ended.set(ended.get() || (len == 0 && !out.is_empty()));
-        let spend = |budget: &Cell<u64>, what: &str| {
-            let rest = budget.get().checked_sub(len as u64);
-            budget.set(rest.ok_or_else(|| io::Error::other(what.to_owned()))?);
-            Ok::<_, io::Error>(())
-        };
-        spend(left, "it unpacks to more than allowed")?;
-        if allowed.get() != u64::MAX {
-            spend(allowed, "the headers of one member are too large")?;
-        }
-        Ok(len)
-    }
 }
 
 #[cfg(test)]

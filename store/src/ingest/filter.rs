@@ -27,6 +27,7 @@ impl Excludes {
             return Ok(Self(None));
         }
         let mut builder = GitignoreBuilder::new("");
+        builder.allow_unclosed_class(false);
         let fail = |pattern: &str, source| Error::Pattern { pattern: pattern.to_owned(), source };
         for pattern in patterns {
             builder.add_line(None, pattern).map_err(|error| fail(pattern, error))?;

@@ -3,7 +3,8 @@
 //! The racy-clean rule: a time is trusted only if it lay well before the read, since a later change
 //! within the clock's granularity would leave it equal. Pages that a program has mapped and dirtied
 //! may be written without a new time until the kernel has flushed them, which it does after 30
-//! seconds (`vm.dirty_expire_centisecs`) and a flusher's turn of 5: hence the margin.
+//! seconds (`vm.dirty_expire_centisecs`) and a flusher's turn of 5: hence the default margin of
+//! [`StoreOptions`](crate::StoreOptions).
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,8 +13,6 @@ use pyro_format::{FileId, Mtime};
 
 use super::file::Meta;
 
-/// How long before the read the last change must lie.
-const MARGIN: Duration = Duration::from_secs(40);
 /// inode, size, two times of 12 bytes, file id.
 const RECORD: usize = 8 + 8 + 12 + 12 + 32;
 
@@ -78,9 +77,9 @@ fn stat_bytes(meta: &Meta) -> [u8; 32] {
 }
 
 /// Times before this are trusted by an ingest that starts now.
-pub(super) fn trusted_before() -> Mtime {
+pub(super) fn trusted_before(margin: Duration) -> Mtime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since = since.saturating_sub(MARGIN);
+    let since = since.saturating_sub(margin);
     Mtime { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
 }
 

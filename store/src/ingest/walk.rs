@@ -82,7 +82,7 @@ pub(super) fn ingest(
     progress: &dyn Progress,
 ) -> Result<Top> {
     let mut workers = Vec::new();
-    let trusted_before = statcache::trusted_before();
+    let trusted_before = statcache::trusted_before(batch.store().shared.options.stat_margin);
     let excludes = Excludes::new(&options.exclude)?;
     let store = batch.store();
     for sink in sinks(batch)? {

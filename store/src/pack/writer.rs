@@ -18,9 +18,8 @@ use crate::object::ObjectKey;
 /// A frame is closed when it holds this many bytes. Larger frames compress better and cost more
 /// per small random read (0.2 ms at this size).
 pub(crate) const FRAME_TARGET: usize = 256 * 1024;
-/// A pack is closed when it reaches this many bytes ...
-const PACK_BYTES: u64 = 128 * 1024 * 1024;
-/// ... or this many objects, so that its footer and its index segment stay small.
+/// A pack is closed when it holds this many objects, whatever their size, so that its footer and
+/// its index segment stay small.
 const PACK_OBJECTS: usize = 1 << 18;
 
 /// Gathers neighbouring objects and compresses them together. One for each thread.
@@ -106,8 +105,9 @@ impl OpenPack {
         })
     }
 
-    /// Appends a frame; true when the pack is full and wants to be sealed.
-    pub(crate) fn append(&mut self, frame: EncodedFrame) -> Result<bool> {
+    /// Appends a frame; true when the pack has `limit` bytes, or too many objects, and wants to be
+    /// sealed.
+    pub(crate) fn append(&mut self, frame: EncodedFrame, limit: u64) -> Result<bool> {
         self.temp.write_all(&frame.stored).at("write", self.temp.path())?;
         let number = self.footer.frames.len() as u32;
         for (key, offset, len) in frame.objects {
@@ -122,7 +122,7 @@ impl OpenPack {
             checksum: frame.checksum,
         });
         self.len += frame.stored.len() as u64;
-        Ok(self.len >= PACK_BYTES || self.footer.records.len() >= PACK_OBJECTS)
+        Ok(self.len >= limit || self.footer.records.len() >= PACK_OBJECTS)
     }
 
     /// Reads an object back from the unfinished pack; none if it is not in it.

@@ -1,0 +1,12 @@
+//! The store as its users see it.
+
+mod archives;
+mod changing;
+mod checkout;
+mod crash;
+mod damage;
+mod opening;
+mod roundtrip;
+mod support;
+mod walking;
+mod writer;
