@@ -288,3 +288,110 @@ async fn ended_within(process: &OwnedFd, limit: Duration) -> Result<bool> {
 async fn ended(process: &OwnedFd) -> Result<()> {
     sys::readable(process.as_fd()).await.map_err(Error::io("watch", "a process"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ExitReason;
+
+    fn record(shim: ProcessId, boot_id: String) -> ShimRecord {
+        ShimRecord { shim, boot_id, vmm: None }
+    }
+
+    #[test]
+    fn only_the_recorded_process_of_this_boot_counts_as_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::open(dir.path());
+        let stopped = MachineState::Stopped { exit: None };
+        assert_eq!(machine.state().unwrap(), stopped);
+
+        let me = ProcessId::of(std::process::id() as i32).unwrap();
+        let boot = boot_id().unwrap();
+        records::write(dir.path(), records::SHIM, &record(me, boot.clone())).unwrap();
+        assert_eq!(machine.state().unwrap(), MachineState::Running { shim_pid: me.pid });
+
+        let reused = ProcessId { start_time: me.start_time + 1, ..me };
+        records::write(dir.path(), records::SHIM, &record(reused, boot)).unwrap();
+        assert_eq!(machine.state().unwrap(), stopped);
+
+        records::write(dir.path(), records::SHIM, &record(me, "another".into())).unwrap();
+        assert_eq!(machine.state().unwrap(), stopped);
+    }
+
+    #[test]
+    fn the_end_of_a_machine_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let exit = Exit {
+            reason: ExitReason::GuestPanic,
+            status: Some(0),
+            detail: String::new(),
+            ended_at: 1,
+        };
+        records::write(dir.path(), records::EXIT, &exit).unwrap();
+        let state = Machine::open(dir.path()).state().unwrap();
+        assert_eq!(state, MachineState::Stopped { exit: Some(exit) });
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(records::SHIM), "{").unwrap();
+        let error = Machine::open(dir.path()).state().unwrap_err();
+        assert!(error.to_string().contains("shim.json"));
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_does_not_run_is_stopped_without_complaint() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::open(dir.path());
+        let gone = ProcessId { pid: 1, start_time: u64::MAX };
+        records::write(dir.path(), records::SHIM, &record(gone, boot_id().unwrap())).unwrap();
+        machine.stop().await.unwrap();
+        machine.stop().await.unwrap();
+        assert!(!dir.path().join(records::SHIM).exists());
+        assert_eq!(machine.wait_exit().await.unwrap(), None);
+        assert!(matches!(machine.connect(1024).await, Err(Error::NotRunning { .. })));
+        drop(dir);
+        machine.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_listener_replaces_a_stale_socket_in_a_directory_with_a_long_name() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("x".repeat(250));
+        fs::create_dir(&dir).unwrap();
+        let machine = Machine::open(&dir);
+        drop(machine.listen(1025).unwrap());
+        let listener = machine.listen(1025).unwrap();
+        let _client = SocketDir::open(&dir).unwrap().connect("vsock_1025").unwrap();
+        listener.accept().await.unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+    }
+
+    /// Plays the device's side of the handshake.
+    async fn connect_to(answer: &'static [u8]) -> Result<UnixStream> {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        let device = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut line = [0; 13];
+            client.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"CONNECT 1024\n");
+            client.write_all(answer).await.unwrap();
+        });
+        let stream = Machine::open(dir.path()).connect(1024).await;
+        device.await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_right_after_the_handshake() {
+        let mut stream = connect_to(b"OK 1073741824\nfirst bytes").await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "first bytes");
+        for answer in [&b""[..], b"OK", b"NO\n", b"OK 00000000000000000000000000000000000\n"] {
+            assert!(matches!(connect_to(answer).await, Err(Error::Refused { port: 1024 })));
+        }
+    }
+}

@@ -170,7 +170,8 @@ impl<'a> Shim<'a> {
         let exit = Exit {
             reason,
             status: status.code(),
-            detail: detail.clone(),
+            // Of an end that was asked for, QEMU says only that it was asked.
+            detail: if stopped { String::new() } else { detail.clone() },
             ended_at: ended_at.unwrap_or_default().as_secs(),
         };
         records::write(self.dir, records::EXIT, &exit)?;

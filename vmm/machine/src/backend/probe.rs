@@ -99,7 +99,7 @@ fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
     line.kernel(kernel, initrd, &words)?;
     let console = line.console().map_err(Error::io("make a console for", kernel))?;
     let mut child = Reaped(line.spawn()?);
-    let outcome = watch(console);
+    let outcome = watch(console, FIRST_BYTE, WHOLE_BOOT);
     let complaint = child.end();
     match outcome {
         Outcome::Up => Ok(Verdict { usable: true, reason: "a guest boots".to_owned() }),
@@ -114,6 +114,7 @@ fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Up,
     Silent,
@@ -121,12 +122,14 @@ enum Outcome {
     Ended,
 }
 
-fn watch(mut console: UnixStream) -> Outcome {
+/// Reads the console until the kernel is up. `first_byte` bounds the silence at the beginning,
+/// `whole_boot` all of it.
+fn watch(mut console: UnixStream, first_byte: Duration, whole_boot: Duration) -> Outcome {
     let start = Instant::now();
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let limit = if seen.is_empty() { FIRST_BYTE } else { WHOLE_BOOT };
+        let limit = if seen.is_empty() { first_byte } else { whole_boot };
         let left = limit.saturating_sub(start.elapsed());
         if left.is_zero() || console.set_read_timeout(Some(left)).is_err() {
             return if seen.is_empty() { Outcome::Silent } else { Outcome::Stuck };
@@ -164,5 +167,42 @@ impl Drop for Reaped {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const SHORT: Duration = Duration::from_millis(30);
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_kernel_that_says_nothing_is_silent() {
+        let (console, _guest) = UnixStream::pair().unwrap();
+        assert_eq!(watch(console, SHORT, LONG), Outcome::Silent);
+    }
+
+    #[test]
+    fn a_kernel_that_stops_on_its_way_is_stuck() {
+        let (console, mut guest) = UnixStream::pair().unwrap();
+        guest.write_all(b"Linux version 6.1\n").unwrap();
+        assert_eq!(watch(console, LONG, SHORT), Outcome::Stuck);
+    }
+
+    #[test]
+    fn a_kernel_that_reaches_the_missing_root_is_up() {
+        let (console, mut guest) = UnixStream::pair().unwrap();
+        guest.write_all(b"Linux version 6.1\nKernel pa").unwrap();
+        guest.write_all(b"nic - not syncing: VFS: Unable to mount root fs").unwrap();
+        assert_eq!(watch(console, LONG, LONG), Outcome::Up);
+    }
+
+    #[test]
+    fn a_vmm_that_gives_up_has_ended() {
+        let (console, guest) = UnixStream::pair().unwrap();
+        drop(guest);
+        assert_eq!(watch(console, LONG, LONG), Outcome::Ended);
     }
 }
