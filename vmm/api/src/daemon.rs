@@ -82,7 +82,7 @@ pub struct DoctorReply {
     pub version: String,
     /// Where everything is kept.
     pub home: BytesText,
-    /// What guests will run on, if they can: `qemu_kvm` or `qemu_tcg`.
+    /// What guests will run on, if they can: `qemu-kvm` or `qemu-tcg`.
     pub execution_mode: Option<String>,
     /// The checks.
     pub checks: Vec<Check>,

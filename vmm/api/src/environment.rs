@@ -87,16 +87,14 @@ pub struct Package {
     pub version: String,
 }
 
-/// Removes images and kernels that neither an environment's name nor a workspace uses.
+/// Removes images that a newer one replaced and no workspace uses, kernels that no image needs, and
+/// what killed pulls left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentPrune {
     /// Only tell what would go.
     #[serde(default)]
     pub dry_run: bool,
-    /// Also remove installed environments that no workspace uses.
-    #[serde(default)]
-    pub all: bool,
 }
 
 /// Answer to [`EnvironmentPrune`].

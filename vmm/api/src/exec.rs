@@ -92,7 +92,7 @@ pub struct CommandResult {
     pub timed_out: bool,
     /// Wall time in milliseconds.
     pub duration_ms: u64,
-    /// What the guest ran on: `qemu_kvm` or `qemu_tcg`.
+    /// What the guest ran on: `qemu-kvm` or `qemu-tcg`.
     pub execution_mode: String,
 }
 

@@ -208,8 +208,6 @@ pub struct StoreStatsReply {
     pub chunk_count: u64,
     /// Bytes of content in those chunks, each counted once, before compression.
     pub chunk_bytes: u64,
-    /// Bytes of the index, which can be rebuilt.
-    pub index_bytes: u64,
     /// Bytes of content that all baselines show together.
     pub baseline_bytes: u64,
 }

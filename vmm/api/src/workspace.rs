@@ -134,7 +134,7 @@ pub struct WorkspaceInfo {
     pub state: WorkspaceState,
     /// `/workspace`.
     pub workspace_path: String,
-    /// What its guest runs on: `qemu_kvm` or `qemu_tcg`.
+    /// What its guest runs on: `qemu-kvm` or `qemu-tcg`.
     pub execution_mode: String,
     /// Virtual CPUs.
     pub vcpu_count: u32,

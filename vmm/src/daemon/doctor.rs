@@ -1,0 +1,111 @@
+//! Can this machine do the job, and if not, what is missing?
+
+use pyro_api::{Check, CheckStatus, DoctorReply};
+use pyro_image::EnvironmentState;
+
+use crate::error::Result;
+use crate::events::blocking;
+use crate::manager::Manager;
+
+/// Free space under which a warning is due, in bytes: one environment and some work.
+const LOW_SPACE: u64 = 4 << 30;
+
+/// Looks at everything that a workspace needs.
+pub async fn examine(manager: &Manager) -> Result<DoctorReply> {
+    let mut checks = vec![qemu()];
+    checks.extend(tools());
+    checks.push(space(manager));
+    let (environment, execution_mode, kvm) = guests(manager).await?;
+    checks.push(environment);
+    checks.extend(kvm);
+    Ok(DoctorReply {
+        ready: checks.iter().all(|check| check.status != CheckStatus::Failed),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        home: manager.home().path().into(),
+        execution_mode,
+        checks,
+    })
+}
+
+fn check(name: &str, status: CheckStatus, message: String, hint: Option<String>) -> Check {
+    Check { name: name.to_owned(), status, message, hint }
+}
+
+fn qemu() -> Check {
+    match pyro_machine::qemu_facts() {
+        Ok(facts) => {
+            let message = format!("{} ({})", facts.version, facts.path.display());
+            check("qemu", CheckStatus::Ok, message, None)
+        }
+        Err(error) => {
+            let body = crate::error::Error::from(error).to_body();
+            check("qemu", CheckStatus::Failed, body.message, body.hint)
+        }
+    }
+}
+
+fn tools() -> Vec<Check> {
+    let rootless = rustix::process::geteuid().as_raw() != 0;
+    pyro_image::required_tools()
+        .iter()
+        .filter(|tool| rootless || !tool.rootless_only)
+        .map(|tool| match pyro_image::find_tool(tool.name) {
+            Ok(path) => check(tool.name, CheckStatus::Ok, path.display().to_string(), None),
+            Err(error) => {
+                let body = crate::error::Error::from(error).to_body();
+                check(tool.name, CheckStatus::Failed, body.message, body.hint)
+            }
+        })
+        .collect()
+}
+
+fn space(manager: &Manager) -> Check {
+    let home = manager.home().path();
+    match rustix::fs::statvfs(home) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let message =
+                format!("{:.1} GiB free in {}", free as f64 / (1u64 << 30) as f64, home.display());
+            let (status, hint) = if free < LOW_SPACE {
+                let hint = "free some space, or move PYRO_HOME to a larger disk";
+                (CheckStatus::Warning, Some(hint.to_owned()))
+            } else {
+                (CheckStatus::Ok, None)
+            };
+            check("disk", status, message, hint)
+        }
+        Err(error) => check("disk", CheckStatus::Failed, error.to_string(), None),
+    }
+}
+
+/// Whether an environment is installed, and what guests run on; the latter takes a guest to find out.
+async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Check>)> {
+    let catalog = manager.catalog();
+    let listed = blocking(move |_| Ok(catalog.list()?)).await?;
+    let installed: Vec<_> =
+        listed.iter().filter(|e| e.state == EnvironmentState::Installed).collect();
+    let Some(first) = installed.first() else {
+        let hint = "'pyro env pull debian:12' builds one".to_owned();
+        let message = "none is installed yet".to_owned();
+        return Ok((check("environment", CheckStatus::Warning, message, Some(hint)), None, None));
+    };
+    let names: Vec<_> = installed.iter().map(|e| e.name.as_str()).collect();
+    let environment = check("environment", CheckStatus::Ok, names.join(", "), None);
+    let plan = match manager.boot_plan(&first.name, None).await {
+        Ok(plan) => plan,
+        // QEMU is missing: its own check says so.
+        Err(_) => return Ok((environment, None, None)),
+    };
+    let kernel = &plan.environment.kernel.vmlinux;
+    let cache = manager.home().cache();
+    let verdict = pyro_machine::probe_kvm(kernel, Some(&plan.initrd), &cache).await?;
+    let (mode, status) = if verdict.usable {
+        ("qemu-kvm", CheckStatus::Ok)
+    } else {
+        ("qemu-tcg", CheckStatus::Warning)
+    };
+    let hint = (!verdict.usable)
+        .then(|| "guests run under emulation: slower, but everything works".to_owned());
+    let kvm = check("kvm", status, verdict.reason, hint);
+    Ok((environment, Some(mode.to_owned()), Some(kvm)))
+}

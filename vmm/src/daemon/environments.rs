@@ -1,0 +1,93 @@
+//! Calls about environments.
+
+use jiff::Timestamp;
+use pyro_api::{
+    EnvironmentDetail, EnvironmentInspect, EnvironmentList, EnvironmentListReply, EnvironmentPrune,
+    EnvironmentPruneReply, EnvironmentPull, EnvironmentState, EnvironmentSummary, Package,
+};
+use pyro_image::{EnvironmentInfo, PrunedKind};
+
+use crate::error::Result;
+use crate::events::{Events, PullProgress, blocking};
+use crate::manager::Manager;
+
+/// [`EnvironmentList`]
+pub async fn list(manager: &Manager) -> Result<<EnvironmentList as pyro_api::Call>::Reply> {
+    let catalog = manager.catalog();
+    let listed = blocking(move |_| Ok(catalog.list()?)).await?;
+    Ok(EnvironmentListReply { environments: listed.into_iter().map(summary).collect() })
+}
+
+/// [`EnvironmentPull`]
+pub async fn pull(
+    manager: &Manager,
+    call: EnvironmentPull,
+    events: &Events,
+) -> Result<EnvironmentDetail> {
+    let (catalog, events) = (manager.catalog(), events.clone());
+    blocking(move |cancelled| {
+        let progress = PullProgress::new(&events, cancelled);
+        let environment = if call.force {
+            catalog.refresh(&call.environment, &progress)?
+        } else {
+            catalog.pull(&call.environment, &progress)?
+        };
+        catalog.ensure_scratch_template()?;
+        Ok(detail(catalog.inspect(&environment.name)?))
+    })
+    .await
+}
+
+/// [`EnvironmentInspect`]
+pub async fn inspect(manager: &Manager, call: EnvironmentInspect) -> Result<EnvironmentDetail> {
+    let catalog = manager.catalog();
+    blocking(move |_| Ok(detail(catalog.inspect(&call.environment)?))).await
+}
+
+/// [`EnvironmentPrune`]
+pub async fn prune(manager: &Manager, call: EnvironmentPrune) -> Result<EnvironmentPruneReply> {
+    let (catalog, in_use) = (manager.catalog(), manager.images_in_use());
+    let report = blocking(move |_| Ok(catalog.prune(&in_use, call.dry_run)?)).await?;
+    let name = |pruned: &pyro_image::Pruned| {
+        let kind = match pruned.kind {
+            PrunedKind::Image => "image",
+            PrunedKind::Kernel => "kernel",
+            PrunedKind::Leftover => "leftover",
+        };
+        let digest = pruned.digest.map(|digest| format!(" {digest}")).unwrap_or_default();
+        format!("{kind} {}{digest}", pruned.name)
+    };
+    Ok(EnvironmentPruneReply {
+        removed: report.pruned.iter().map(name).collect(),
+        freed_bytes: report.freed_bytes,
+        dry_run: report.dry_run,
+    })
+}
+
+fn summary(info: EnvironmentInfo) -> EnvironmentSummary {
+    let built_at = info.built_at.and_then(|secs| i64::try_from(secs).ok());
+    EnvironmentSummary {
+        name: info.name,
+        description: info.description,
+        state: match info.state {
+            pyro_image::EnvironmentState::Installed => EnvironmentState::Installed,
+            pyro_image::EnvironmentState::Absent => EnvironmentState::Absent,
+            pyro_image::EnvironmentState::Broken => EnvironmentState::Broken,
+        },
+        size_bytes: info.size,
+        digest: info.digest.map(|digest| digest.to_string()),
+        built_at: built_at
+            .and_then(|secs| Timestamp::from_second(secs).ok())
+            .map(|at| at.to_string()),
+    }
+}
+
+fn detail(detail: pyro_image::EnvironmentDetail) -> EnvironmentDetail {
+    let package = |p: pyro_image::Package| Package { name: p.name, version: p.version };
+    EnvironmentDetail {
+        root_image: detail.root_image.map(|path| path.display().to_string()),
+        kernel: detail.kernel.map(|kernel| kernel.release),
+        packages: detail.packages.into_iter().map(package).collect(),
+        summary: summary(detail.info),
+    }
+}

@@ -1,0 +1,342 @@
+//! What can go wrong in the daemon, and how it is told: kinds for programs, hints for people.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pyro_api::{ErrorBody, ErrorCode};
+use pyro_format::{TreePath, escape};
+use pyro_proto::ErrorKind;
+use thiserror::Error;
+
+use crate::guest::link::GuestError;
+use crate::workspace::merge::MergeError;
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure of a call.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] pyro_store::Error),
+    /// An environment failed.
+    #[error(transparent)]
+    Image(#[from] pyro_image::Error),
+    /// The machine failed.
+    #[error(transparent)]
+    Machine(#[from] pyro_machine::Error),
+    /// The guest failed.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// The guest sent a change report that contradicts itself.
+    #[error(transparent)]
+    Report(#[from] MergeError<pyro_store::Error>),
+    /// No workspace has this id or name.
+    #[error("there is no workspace '{0}'")]
+    UnknownWorkspace(String),
+    /// No baseline's id begins like this.
+    #[error("there is no baseline '{0}'")]
+    UnknownBaseline(String),
+    /// The workspace's VM does not run.
+    #[error("workspace {0} is stopped")]
+    Stopped(String),
+    /// The workspace is still being made, or being deleted.
+    #[error("workspace {0} is being {1}")]
+    InTransition(String, &'static str),
+    /// Another workspace has this name.
+    #[error("a workspace called '{0}' exists already")]
+    NameTaken(String),
+    /// The guest did not get as far as taking calls.
+    #[error("the guest did not boot: {reason}")]
+    Boot {
+        /// What it said, or that it said nothing.
+        reason: String,
+        /// The last lines of its console.
+        console: String,
+    },
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// A path leaves `/workspace`.
+    #[error("'{0}' is not a path inside /workspace")]
+    Outside(String),
+    /// A path that does not exist.
+    #[error("{0} does not exist")]
+    NoPath(String),
+    /// The workspace holds another tree than the one that was reviewed.
+    #[error("the workspace no longer holds tree {wanted}: it holds {found}")]
+    TreeChanged {
+        /// What was asked for.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
+    /// Files whose content changed each time it was fetched.
+    #[error("{} keep changing, '{}' for one", .0.len(), .0.first().map(TreePath::to_string).unwrap_or_default())]
+    Unsteady(Vec<TreePath>),
+    /// A call that no daemon knows.
+    #[error("there is no call '{0}'")]
+    UnknownCall(String),
+    /// This build cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// An operation on a file failed.
+    #[error("cannot {action} {}", escape(path.as_os_str().as_encoded_bytes()))]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A record of a workspace is damaged.
+    #[error("the record {} is damaged: {reason}", escape(path.as_os_str().as_encoded_bytes()))]
+    BadRecord {
+        /// The record's file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The caller hung up.
+    #[error("cancelled")]
+    Cancelled,
+    /// A worker thread died.
+    #[error("a part of the daemon failed: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// For `map_err`: what was tried on which path.
+    pub fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { action, path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    /// As every door shows it: the whole chain, a code and the way out.
+    pub fn to_body(&self) -> ErrorBody {
+        let (code, hint) = self.classify();
+        let mut message = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(source) = cause {
+            let text = source.to_string();
+            // A transparent variant shows its source's text already.
+            if !message.ends_with(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = source.source();
+        }
+        ErrorBody { code, message, hint }
+    }
+
+    fn classify(&self) -> (ErrorCode, Option<String>) {
+        let hint = |text: &str| Some(text.to_owned());
+        if self.is_out_of_space() {
+            return (
+                ErrorCode::NoSpace,
+                hint("free some space and try again; nothing was changed"),
+            );
+        }
+        match self {
+            Self::Store(error) => store(error),
+            Self::Image(error) => image(error),
+            Self::Machine(error) => machine(error),
+            Self::Guest(error) => guest(error),
+            Self::Report(MergeError::Source(error)) => store(error),
+            Self::Report(MergeError::Invalid(_)) => (
+                ErrorCode::GuestFailed,
+                hint(
+                    "the guest may be compromised: take nothing more from it and delete the workspace",
+                ),
+            ),
+            Self::UnknownWorkspace(_) => {
+                (ErrorCode::UnknownWorkspace, hint("'pyro workspace list' shows all of them"))
+            }
+            Self::UnknownBaseline(_) => {
+                (ErrorCode::UnknownBaseline, hint("'pyro store list' shows all baselines"))
+            }
+            Self::Stopped(id) => (
+                ErrorCode::WorkspaceState,
+                Some(format!("'pyro workspace start {id}' boots it again, its files as they were")),
+            ),
+            Self::InTransition(..) => (ErrorCode::WorkspaceState, hint("try again in a moment")),
+            Self::NameTaken(_) => (ErrorCode::AlreadyExists, hint("choose another name")),
+            Self::Boot { console, .. } => (
+                ErrorCode::BootFailed,
+                Some(if console.is_empty() {
+                    "'pyro doctor' checks what a guest needs".to_owned()
+                } else {
+                    format!("the end of its console:\n{console}")
+                }),
+            ),
+            Self::Invalid(_) => (ErrorCode::InvalidArgument, None),
+            Self::Outside(_) => (
+                ErrorCode::OutsideWorkspace,
+                hint("paths are relative to /workspace, or absolute below it, without '..'"),
+            ),
+            Self::NoPath(_) => (ErrorCode::PathNotFound, None),
+            Self::TreeChanged { .. } => (
+                ErrorCode::TreeChanged,
+                hint("run 'pyro workspace diff' again and export the tree that it shows"),
+            ),
+            Self::Unsteady(_) => (
+                ErrorCode::Busy,
+                hint("something in the workspace is writing: wait for it to end, or stop it"),
+            ),
+            Self::UnknownCall(_) => (ErrorCode::InvalidArgument, None),
+            Self::Unsupported(_) => (ErrorCode::Unsupported, None),
+            Self::BadRecord { .. } => (ErrorCode::Damaged, None),
+            Self::Cancelled => (ErrorCode::Cancelled, None),
+            Self::Io { .. } | Self::Panicked(_) => (ErrorCode::Internal, None),
+        }
+    }
+
+    fn is_out_of_space(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                );
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
+    use pyro_store::Error as E;
+    let hint = |text: &str| Some(text.to_owned());
+    match error {
+        E::Missing(_) | E::Damaged { .. } | E::Decode { .. } | E::BaselineRecord { .. } => (
+            ErrorCode::Damaged,
+            hint(
+                "'pyro store verify' tells all that is damaged; ingesting a healthy source again repairs it",
+            ),
+        ),
+        E::ReadBack { .. } => (ErrorCode::Damaged, hint("the disk of PYRO_HOME may be failing")),
+        E::NoBaseline(_) => {
+            (ErrorCode::UnknownBaseline, hint("'pyro store list' shows all baselines"))
+        }
+        E::Source { .. } => (
+            ErrorCode::UnreadableSource,
+            hint("a source is a directory or a .tar, .tar.gz or .tgz archive"),
+        ),
+        E::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            (ErrorCode::PathNotFound, None)
+        }
+        E::Io { action: "read" | "open" | "list", source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            (
+                ErrorCode::UnreadableSource,
+                hint("make it readable, leave it out with --exclude, or pass --skip-unreadable"),
+            )
+        }
+        E::SourceOverlapsStore { .. } => {
+            (ErrorCode::InvalidArgument, hint("choose another source, or move PYRO_HOME"))
+        }
+        E::Changing(_) => (
+            ErrorCode::ChangingSource,
+            hint("stop what writes to it, leave it out with --exclude, or pass --allow-changing"),
+        ),
+        E::Member { .. } | E::Archive { .. } => (
+            ErrorCode::BadArchive,
+            hint("nothing was taken from the archive; unpack it yourself and use the directory"),
+        ),
+        E::Pattern { .. } | E::Name { .. } | E::TooDeep { .. } | E::BadTarget(_) => {
+            (ErrorCode::InvalidArgument, None)
+        }
+        E::Path(_) => (ErrorCode::OutsideWorkspace, None),
+        E::NoEntry(_) => (ErrorCode::PathNotFound, None),
+        E::WrongKind { .. } => (ErrorCode::InvalidArgument, None),
+        E::NoParent(_) => (ErrorCode::PathNotFound, hint("make the directory first")),
+        E::Exists(_) => {
+            (ErrorCode::AlreadyExists, hint("choose another path, or pass --force to replace it"))
+        }
+        E::Locked(_) => (ErrorCode::Busy, None),
+        E::NewerFormat { .. } => (ErrorCode::Unsupported, hint("install a newer pyro")),
+        E::NotAStore { .. } => (ErrorCode::InvalidArgument, hint("choose another PYRO_HOME")),
+        E::Cancelled => (ErrorCode::Cancelled, None),
+        _ => (ErrorCode::Internal, None),
+    }
+}
+
+fn image(error: &pyro_image::Error) -> (ErrorCode, Option<String>) {
+    use pyro_image::Error as E;
+    match error {
+        E::Unknown { .. } => (
+            ErrorCode::UnknownEnvironment,
+            Some("'pyro env list' shows all environments".to_owned()),
+        ),
+        E::NotInstalled { name } | E::Broken { name, .. } => (
+            ErrorCode::EnvironmentNotInstalled,
+            Some(format!("'pyro env pull {name}' makes it usable")),
+        ),
+        E::ToolMissing { package, .. } => {
+            (ErrorCode::MissingTool, Some(format!("'apt-get install {package}' on Debian")))
+        }
+        E::Cancelled => (ErrorCode::Cancelled, None),
+        _ => (ErrorCode::BuildFailed, None),
+    }
+}
+
+fn machine(error: &pyro_machine::Error) -> (ErrorCode, Option<String>) {
+    use pyro_machine::Error as E;
+    match error {
+        E::QemuMissing => (
+            ErrorCode::MissingTool,
+            Some("'apt-get install --no-install-recommends qemu-system-x86' on Debian".to_owned()),
+        ),
+        E::NetworkUnsupported => {
+            (ErrorCode::Unsupported, Some("run it without --network".to_owned()))
+        }
+        E::OutOfRange { .. } => (ErrorCode::InvalidArgument, None),
+        E::NotRunning { .. } => (ErrorCode::WorkspaceState, None),
+        E::Refused { .. } => (ErrorCode::GuestFailed, None),
+        E::BootFailed { .. } => {
+            (ErrorCode::BootFailed, Some("'pyro doctor' checks what a guest needs".to_owned()))
+        }
+        _ => (ErrorCode::Internal, None),
+    }
+}
+
+fn guest(error: &GuestError) -> (ErrorCode, Option<String>) {
+    match error {
+        GuestError::Refused(error) => match error.kind {
+            ErrorKind::NotFound => (ErrorCode::PathNotFound, None),
+            ErrorKind::Invalid => (ErrorCode::InvalidArgument, None),
+            ErrorKind::Conflict => (
+                ErrorCode::Conflict,
+                Some(
+                    "nothing was changed; remove what is in the way, or push elsewhere".to_owned(),
+                ),
+            ),
+            ErrorKind::NoSpace => (
+                ErrorCode::NoSpace,
+                Some(
+                    "the workspace's disk is full: remove something in it; nothing was changed"
+                        .to_owned(),
+                ),
+            ),
+            ErrorKind::Busy => (ErrorCode::Busy, Some("wait for the other push to end".to_owned())),
+            ErrorKind::Io => (ErrorCode::GuestFailed, None),
+        },
+        GuestError::Generation(_) => (
+            ErrorCode::Unsupported,
+            Some(
+                "export from it with the version of pyro that made it, then make a new workspace"
+                    .to_owned(),
+            ),
+        ),
+        _ => (
+            ErrorCode::GuestFailed,
+            Some("'pyro workspace status' tells whether its VM still runs".to_owned()),
+        ),
+    }
+}

@@ -1,0 +1,105 @@
+//! Where a guest's own connections arrive.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pyro_proto::{
+    Booted, GENERATION, HOST_FRAME_LIMIT, Hello, Role, Welcome, read_frame, write_frame,
+};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::guest::content::ContentService;
+use crate::guest::link::GuestError;
+use crate::workspace::merge::TimedTree;
+
+/// How long a guest may take to say what its connection is for.
+const HELLO: Duration = Duration::from_secs(30);
+/// Connections of one guest that are open at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Takes a guest's connections; shut when dropped.
+pub struct Door {
+    accepting: AbortHandle,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Door {
+    /// Takes connections from `listener`. How each boot ends goes to `boots`.
+    pub fn open(
+        listener: UnixListener,
+        content: Arc<ContentService>,
+        lower: TimedTree,
+        hostname: String,
+        boots: mpsc::Sender<Result<Booted, GuestError>>,
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let accepting = tokio::spawn(async move {
+            let mut guests = tokio::task::JoinSet::new();
+            loop {
+                let Ok(slot) = slots.clone().acquire_owned().await else { break };
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    // Out of descriptors, for one: others will close theirs.
+                    Err(_) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                };
+                while guests.try_join_next().is_some() {}
+                let (content, boots, hostname) = (content.clone(), boots.clone(), hostname.clone());
+                guests.spawn(async move {
+                    greet(stream, content, lower, hostname, boots).await;
+                    drop(slot);
+                });
+            }
+        });
+        Self { accepting: accepting.abort_handle() }
+    }
+}
+
+async fn greet(
+    mut stream: UnixStream,
+    content: Arc<ContentService>,
+    lower: TimedTree,
+    hostname: String,
+    boots: mpsc::Sender<Result<Booted, GuestError>>,
+) {
+    let hello = timeout(HELLO, read_frame::<Hello>(&mut stream, HOST_FRAME_LIMIT)).await;
+    let Ok(Ok(Some(hello))) = hello else { return };
+    if hello.generation != GENERATION {
+        let _ = boots.try_send(Err(GuestError::Generation(hello.generation)));
+        return;
+    }
+    match hello.role {
+        Role::Content => content.serve(stream).await,
+        Role::Control => {
+            let booted = boot(&mut stream, lower, hostname).await;
+            // Nobody waits for a boot that a dead daemon began.
+            let _ = boots.try_send(booted);
+        }
+    }
+}
+
+async fn boot(
+    stream: &mut UnixStream,
+    lower: TimedTree,
+    hostname: String,
+) -> Result<Booted, GuestError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let welcome = Welcome {
+        now_ns: now.as_nanos() as u64,
+        hostname,
+        root_mode: lower.root.mode,
+        root_mtime: lower.mtime,
+    };
+    write_frame(stream, &welcome).await?;
+    read_frame(stream, HOST_FRAME_LIMIT).await?.ok_or(GuestError::HungUp)
+}

@@ -1,0 +1,232 @@
+//! All workspaces of one home, and what they share: the store, environments, the choice of backend.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pyro_api::Home;
+use pyro_image::{Catalog, ImageDigest};
+use pyro_machine::{BackendKind, Machine, MachineState, probe_kvm};
+use pyro_store::{Store, StoreOptions};
+use tokio_util::task::TaskTracker;
+
+use crate::agent;
+use crate::daemon::closing::Closing;
+use crate::error::{Error, Result};
+use crate::events::blocking;
+use crate::workspace::Workspace;
+use crate::workspace::boot::BootPlan;
+use crate::workspace::record::{Phase, Record};
+
+/// How often expired workspaces are looked for.
+const REAP: Duration = Duration::from_secs(1);
+
+/// Everything the daemon owns.
+pub struct Manager {
+    home: Home,
+    store: Store,
+    catalog: Arc<Catalog>,
+    workspaces: RwLock<BTreeMap<String, Arc<Workspace>>>,
+    /// Held while names are compared and a workspace is added.
+    naming: Mutex<()>,
+    program: PathBuf,
+    closing: Closing,
+    /// Work that nobody waits for, but the daemon's end does.
+    detached: TaskTracker,
+}
+
+impl Manager {
+    /// Opens the store and the environments of `home`. `program` is the `pyro` executable.
+    pub fn open(home: Home, program: PathBuf) -> Result<Arc<Self>> {
+        for dir in [home.workspaces(), home.cache()] {
+            fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        }
+        Ok(Arc::new(Self {
+            store: Store::open(&home.store(), StoreOptions::default())?,
+            catalog: Arc::new(Catalog::open(home.path())?),
+            workspaces: RwLock::default(),
+            naming: Mutex::default(),
+            program,
+            home,
+            closing: Closing::default(),
+            detached: TaskTracker::new(),
+        }))
+    }
+
+    /// Finds the workspaces that an earlier daemon left: goes on with those that were
+    /// acknowledged, removes those that were not.
+    pub async fn recover(self: &Arc<Self>) -> Result<()> {
+        let dir = self.home.workspaces();
+        for entry in fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
+            let path = entry.map_err(Error::io("read", &dir))?.path();
+            match Record::load(&path) {
+                Ok(Some(record)) => {
+                    let gone = record.ephemeral || record.phase != Phase::Ready;
+                    let workspace = Workspace::new(path, record, self.store(), self.closing());
+                    self.write().insert(workspace.id(), workspace.clone());
+                    if gone {
+                        self.discard(workspace);
+                    } else {
+                        if workspace.is_running() {
+                            workspace.reopen_door()?;
+                        }
+                        workspace.resume_execs();
+                    }
+                }
+                // Never acknowledged: the record is the first thing in a workspace's directory.
+                Ok(None) => {
+                    Machine::open(&path).stop().await?;
+                    fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+                }
+                // Somebody's work: left alone, for a person to look at.
+                Err(error) => eprintln!("{}: {}", path.display(), error.to_body().message),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes workspaces whose time has come, for ever.
+    pub async fn reap(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(REAP).await;
+            let now = Timestamp::now();
+            for workspace in self.workspaces() {
+                let expired = workspace.record().expires_at.is_some_and(|at| at <= now);
+                if expired && let Err(error) = self.delete(&workspace).await {
+                    eprintln!("workspace {}: {}", workspace.id(), error.to_body().message);
+                }
+            }
+        }
+    }
+
+    /// The home.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The store.
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// The environments.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.clone()
+    }
+
+    /// Set when the daemon is about to end.
+    pub fn closing(&self) -> Closing {
+        self.closing.clone()
+    }
+
+    /// Waits for the work that nobody else waits for.
+    pub async fn settle(&self) {
+        self.detached.close();
+        self.detached.wait().await;
+    }
+
+    /// All workspaces, oldest first.
+    pub fn workspaces(&self) -> Vec<Arc<Workspace>> {
+        let map = self.workspaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = map.values().cloned().collect();
+        all.sort_by_cached_key(|workspace| workspace.record().created_at);
+        all
+    }
+
+    /// The workspace with this id or name.
+    pub fn find(&self, id: &str) -> Result<Arc<Workspace>> {
+        let map = self.workspaces.read().unwrap_or_else(PoisonError::into_inner);
+        let named = || map.values().find(|w| w.record().name.as_deref() == Some(id));
+        map.get(id)
+            .or_else(named)
+            .cloned()
+            .ok_or_else(|| Error::UnknownWorkspace(pyro_format::escape(id.as_bytes())))
+    }
+
+    /// Digests of the images that workspaces need.
+    pub fn images_in_use(&self) -> Vec<ImageDigest> {
+        self.workspaces().iter().filter_map(|w| w.record().image.parse().ok()).collect()
+    }
+
+    /// Adds a workspace; its name must be free.
+    pub fn insert(&self, workspace: Arc<Workspace>) -> Result<()> {
+        let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = workspace.record();
+        if let Some(name) = &record.name {
+            let taken = |other: &Arc<Workspace>| {
+                let other = other.record();
+                other.name.as_ref() == Some(name) || other.id == *name
+            };
+            if self.workspaces().iter().any(taken) {
+                return Err(Error::NameTaken(name.clone()));
+            }
+        }
+        self.write().insert(record.id, workspace);
+        Ok(())
+    }
+
+    /// Takes a workspace off the list.
+    pub fn forget(&self, id: &str) {
+        self.write().remove(id);
+    }
+
+    /// Deletes a workspace that nobody waits for.
+    pub fn discard(self: &Arc<Self>, workspace: Arc<Workspace>) {
+        let manager = self.clone();
+        self.detached.spawn(async move {
+            if let Err(error) = manager.delete(&workspace).await {
+                eprintln!("workspace {}: {}", workspace.id(), error.to_body().message);
+            }
+        });
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Workspace>>> {
+        self.workspaces.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a boot needs: of an environment's newest image, or of the one a workspace was made with.
+    pub async fn boot_plan(&self, environment: &str, image: Option<&str>) -> Result<BootPlan> {
+        let (catalog, name) = (self.catalog.clone(), environment.to_owned());
+        let digest = image.map(str::parse::<ImageDigest>).transpose();
+        let digest = digest.map_err(|error| Error::Invalid(error.to_string()))?;
+        let cache = self.home.cache();
+        let program = self.program.clone();
+        blocking(move |_| {
+            pyro_machine::qemu_facts()?;
+            let environment = match digest {
+                Some(digest) => catalog.resolve_digest(&name, digest)?,
+                None => catalog.resolve(&name)?,
+            };
+            let initrd = agent::initramfs(&cache, &environment.kernel)?;
+            let argv = |words: &[&str]| -> Vec<OsString> {
+                let program = std::iter::once(program.clone().into_os_string());
+                program.chain(words.iter().map(OsString::from)).collect()
+            };
+            Ok(BootPlan {
+                environment,
+                initrd,
+                shim_argv: argv(&["shim"]),
+                daemon_argv: argv(&["daemon", "run"]),
+            })
+        })
+        .await
+    }
+
+    /// KVM where a guest really runs on it, else emulation.
+    pub async fn choose_backend(&self, plan: &BootPlan) -> Result<BackendKind> {
+        let kernel = &plan.environment.kernel.vmlinux;
+        let verdict = probe_kvm(kernel, Some(&plan.initrd), &self.home.cache()).await?;
+        Ok(if verdict.usable { BackendKind::QemuKvm } else { BackendKind::QemuTcg })
+    }
+
+    /// Workspaces whose machines run.
+    pub fn running(&self) -> usize {
+        let running =
+            |w: &Arc<Workspace>| matches!(w.machine.state(), Ok(MachineState::Running { .. }));
+        self.workspaces().iter().filter(|w| running(w)).count()
+    }
+}

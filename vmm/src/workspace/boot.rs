@@ -1,0 +1,169 @@
+//! Bringing a workspace's machine up, and finding one that runs already.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyro_format::escape;
+use pyro_image::Environment;
+use pyro_machine::{Machine, MachineSpec};
+use pyro_proto::{Booted, Call, HOST_PORT};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Workspace, locked};
+use crate::error::{Error, Result};
+use crate::guest::door::Door;
+use crate::guest::link::{GuestError, ask};
+
+/// Longest boot. Under emulation on a busy host a boot takes seconds; ten times that is a hang.
+const BOOT: Duration = Duration::from_secs(120);
+/// Longest wait for a guest to power off by itself.
+const POWER_OFF: Duration = Duration::from_secs(10);
+/// Bytes from the end of the console that an error shows.
+const CONSOLE_TAIL: u64 = 2048;
+/// The last console lines that an error shows.
+const CONSOLE_LINES: usize = 12;
+
+/// What a boot needs beside the record.
+pub struct BootPlan {
+    /// Root image and kernel.
+    pub environment: Environment,
+    /// The initramfs with the agent.
+    pub initrd: std::path::PathBuf,
+    /// Program and arguments that run a shim.
+    pub shim_argv: Vec<OsString>,
+    /// Program and arguments that run a daemon.
+    pub daemon_argv: Vec<OsString>,
+}
+
+impl Workspace {
+    /// The scratch disk's file.
+    pub fn scratch(&self) -> std::path::PathBuf {
+        self.dir.join("scratch.img")
+    }
+
+    /// Boots the machine and waits until its agent takes calls. Nothing runs after a failure, or
+    /// when the future is dropped.
+    pub async fn boot(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
+        let record = self.record();
+        let spec = MachineSpec {
+            backend: record.backend,
+            kernel: plan.environment.kernel.vmlinux.clone(),
+            initrd: plan.initrd.clone(),
+            root_image: plan.environment.root_image.clone(),
+            scratch: self.scratch(),
+            vcpu_count: record.vcpu_count,
+            mem_mib: record.mem_mib,
+            cmdline_extra: Vec::new(),
+            daemon_argv: plan.daemon_argv.clone(),
+            network: false,
+        };
+        let mut boots = self.open_door()?;
+        let guard = StopOnDrop { workspace: self.clone(), armed: true };
+        let machine = Machine::launch(&self.dir, &spec, &plan.shim_argv).await?;
+        let booted = tokio::select! {
+            booted = timeout(BOOT, boots.recv()) => match booted {
+                Ok(Some(Ok(Booted::Ready { .. }))) => Ok(()),
+                Ok(Some(Ok(Booted::Failed { message }))) => Err(escape(message.as_bytes())),
+                Ok(Some(Err(error))) => Err(error.to_string()),
+                Ok(None) => Err("its door is shut".to_owned()),
+                Err(_) => Err(format!("it said nothing within {} seconds", BOOT.as_secs())),
+            },
+            exit = machine.wait_exit() => Err(match exit {
+                Ok(Some(exit)) => format!("its machine ended ({})", escape(exit.detail.as_bytes())),
+                _ => "its machine ended".to_owned(),
+            }),
+        };
+        match booted {
+            Ok(()) => {
+                guard.disarm();
+                Ok(())
+            }
+            Err(reason) => {
+                guard.disarm();
+                machine.stop().await?;
+                self.shut_door();
+                Err(Error::Boot { reason, console: console_tail(&self.dir) })
+            }
+        }
+    }
+
+    /// Takes the guest's connections again after an earlier daemon's death.
+    pub fn reopen_door(self: &Arc<Self>) -> Result<()> {
+        self.open_door().map(drop)
+    }
+
+    fn open_door(self: &Arc<Self>) -> Result<mpsc::Receiver<Result<Booted, GuestError>>> {
+        let listener = self.machine.listen(HOST_PORT)?;
+        let (boots, booted) = mpsc::channel(1);
+        let record = self.record();
+        let hostname = record.name.unwrap_or(record.id);
+        let door = Door::open(listener, self.content.clone(), record.lower.into(), hostname, boots);
+        *locked(&self.door) = Some(door);
+        Ok(booted)
+    }
+
+    fn shut_door(&self) {
+        *locked(&self.door) = None;
+    }
+
+    /// Has the guest sync and power off, or pulls the plug. A machine that is off is no error.
+    pub async fn power_off(self: &Arc<Self>) -> Result<()> {
+        if self.is_running() {
+            let asked = timeout(POWER_OFF, async {
+                ask(&self.machine, &Call::PowerOff).await.ok()?;
+                self.machine.wait_exit().await.ok()
+            });
+            let _ = asked.await;
+        }
+        self.pull_plug().await
+    }
+
+    /// Ends the machine as it is.
+    pub async fn pull_plug(self: &Arc<Self>) -> Result<()> {
+        self.machine.stop().await?;
+        self.shut_door();
+        Ok(())
+    }
+}
+
+/// Ends a machine whose boot was given up.
+struct StopOnDrop {
+    workspace: Arc<Workspace>,
+    armed: bool,
+}
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            let workspace = self.workspace.clone();
+            tokio::spawn(async move { workspace.pull_plug().await });
+        }
+    }
+}
+
+/// The last lines a guest printed, safe to show.
+fn console_tail(dir: &Path) -> String {
+    let mut tail = Vec::new();
+    if let Ok(mut file) = fs::File::open(dir.join("console.log")) {
+        let len = file.metadata().map_or(0, |meta| meta.len());
+        let _ = file.seek(SeekFrom::Start(len.saturating_sub(CONSOLE_TAIL)));
+        let _ = file.take(CONSOLE_TAIL).read_to_end(&mut tail);
+    }
+    let lines: Vec<_> = tail
+        .split(|b| *b == b'\n')
+        .map(|line| escape(line.strip_suffix(b"\r").unwrap_or(line)))
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+}

@@ -1,0 +1,216 @@
+//! Making a workspace: seed, directory, machine. What fails half-way undoes itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pyro_api::{SeedMode, WorkspaceCreate, WorkspaceInfo, WorkspaceSeed};
+use pyro_format::BaselineId;
+use pyro_image::clone_scratch;
+use pyro_store::IngestSource;
+
+use super::merge::TimedTree;
+use super::record::{Phase, Record};
+use super::{MOUNT, Workspace, nodes};
+use crate::error::{Error, Result};
+use crate::events::{Events, StoreProgress, blocking};
+use crate::manager::Manager;
+use crate::seed;
+
+/// Virtual CPUs of a workspace that does not say.
+const VCPUS: u32 = 1;
+/// Memory of a workspace that does not say, in MiB.
+const MEM_MIB: u32 = 1024;
+/// Longest name of a workspace, in bytes; it is also the guest's host name.
+const MAX_NAME: usize = 63;
+
+/// A seed in the store.
+struct Seeded {
+    tree: TimedTree,
+    baseline: Option<BaselineId>,
+    seed: WorkspaceSeed,
+}
+
+impl Manager {
+    /// Makes a workspace and returns when its guest takes calls.
+    pub async fn create(
+        self: &Arc<Self>,
+        call: &WorkspaceCreate,
+        ephemeral: bool,
+        events: &Events,
+    ) -> Result<WorkspaceInfo> {
+        check_options(call)?;
+        // Everything that can be refused is refused before the seed is read.
+        events.progress("prepare", &call.environment, 0, None);
+        let plan = self.boot_plan(&call.environment, None).await?;
+        let backend = self.choose_backend(&plan).await?;
+        let seeded = self.seed(call, events).await?;
+
+        let now = Timestamp::now();
+        let expires_at = call
+            .ttl_seconds
+            .map(|ttl| now.checked_add(Duration::from_secs(ttl)).unwrap_or(Timestamp::MAX));
+        let record = Record {
+            schema: Record::SCHEMA,
+            phase: Phase::Creating,
+            id: String::new(),
+            name: call.name.clone(),
+            labels: call.labels.clone(),
+            environment: plan.environment.name.clone(),
+            image: plan.environment.digest.to_string(),
+            backend,
+            vcpu_count: call.vcpu_count.unwrap_or(VCPUS),
+            mem_mib: call.mem_mib.unwrap_or(MEM_MIB),
+            baseline: seeded.baseline,
+            baseline_tree: seeded.tree.into(),
+            lower: seeded.tree.into(),
+            seed: seeded.seed,
+            accounted: Vec::new(),
+            reviewed: Vec::new(),
+            created_at: now,
+            expires_at,
+            ephemeral,
+            next_sequence: 1,
+            next_push: 1,
+            pending: BTreeMap::new(),
+            command_count: 0,
+            last_command: None,
+        };
+        let unborn = self.register(record)?;
+        let workspace = unborn.workspace().clone();
+        events.progress("boot", "", 0, None);
+        let (catalog, scratch) = (self.catalog(), workspace.scratch());
+        blocking(move |_| {
+            let template = catalog.ensure_scratch_template()?;
+            Ok(clone_scratch(&template, &scratch)?)
+        })
+        .await?;
+        workspace.boot(&plan).await?;
+        workspace.update(|record| record.phase = Phase::Ready)?;
+        unborn.born();
+        Ok(workspace.info())
+    }
+
+    async fn seed(&self, call: &WorkspaceCreate, events: &Events) -> Result<Seeded> {
+        let store = self.store();
+        let Some(path) = call.seed_path.clone() else {
+            let tree = blocking(move |_| Ok(nodes::store_empty(&store, 0o755)?)).await?;
+            let seed = WorkspaceSeed {
+                mode: SeedMode::Empty,
+                seed_path: None,
+                destination: MOUNT.to_owned(),
+                entry_count: 0,
+                bytes_written: 0,
+                bytes_stored: 0,
+                skipped: Vec::new(),
+                warnings: Vec::new(),
+            };
+            return Ok(Seeded { tree, baseline: None, seed });
+        };
+        let (options, events) = (seed::options(&call.seed), events.clone());
+        blocking(move |cancelled| {
+            let source = IngestSource::detect(&seed::absolute(&path)?)?;
+            let progress = StoreProgress::new(&events, "seed", cancelled);
+            let report = store.ingest(&source, &options, &progress)?;
+            let root = store.get_root(report.root)?;
+            let tree = TimedTree { root, times: report.key.times, mtime: report.key.mtime };
+            let seed = WorkspaceSeed {
+                mode: match source {
+                    IngestSource::Directory(_) => SeedMode::Directory,
+                    IngestSource::Archive(_) => SeedMode::Archive,
+                },
+                seed_path: Some(path),
+                destination: MOUNT.to_owned(),
+                entry_count: report.entry_count,
+                bytes_written: report.bytes_total,
+                bytes_stored: report.stored_bytes,
+                skipped: seed::skipped(&report),
+                warnings: seed::warnings(&report),
+            };
+            Ok(Seeded { tree, baseline: Some(report.baseline), seed })
+        })
+        .await
+    }
+
+    /// Gives a record an id and a directory.
+    fn register(self: &Arc<Self>, mut record: Record) -> Result<Unborn> {
+        let dir = loop {
+            record.id = new_id()?;
+            let dir = self.home().workspaces().join(&record.id);
+            match fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => break dir,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(Error::io("create", dir)(source)),
+            }
+        };
+        if let Err(error) = record.save(&dir) {
+            let _ = fs::remove_dir_all(&dir);
+            return Err(error);
+        }
+        let workspace = Workspace::new(dir, record, self.store(), self.closing());
+        let unborn = Unborn { manager: self.clone(), workspace: Some(workspace.clone()) };
+        self.insert(workspace)?;
+        Ok(unborn)
+    }
+}
+
+/// A workspace that is not acknowledged yet: removed when dropped.
+struct Unborn {
+    manager: Arc<Manager>,
+    workspace: Option<Arc<Workspace>>,
+}
+
+impl Unborn {
+    fn workspace(&self) -> &Arc<Workspace> {
+        self.workspace.as_ref().expect("taken only by `born` and `drop`, which end it")
+    }
+
+    fn born(mut self) {
+        self.workspace = None;
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if let Some(workspace) = self.workspace.take() {
+            self.manager.discard(workspace);
+        }
+    }
+}
+
+fn check_options(call: &WorkspaceCreate) -> Result<()> {
+    let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
+    if call.network {
+        return Err(pyro_machine::Error::NetworkUnsupported.into());
+    }
+    if !(1..=64).contains(&call.vcpu_count.unwrap_or(VCPUS)) {
+        return invalid("the number of virtual CPUs must be 1 to 64");
+    }
+    if !(128..=1 << 20).contains(&call.mem_mib.unwrap_or(MEM_MIB)) {
+        return invalid("memory must be 128 to 1048576 MiB");
+    }
+    if call.ttl_seconds == Some(0) {
+        return invalid("a time to live of 0 seconds makes no sense");
+    }
+    if let Some(name) = &call.name {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let start = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !start || name.len() > MAX_NAME || !name.chars().all(plain) {
+            return invalid(
+                "a name has 1 to 63 letters, digits, '-', '_' and '.', and starts with a letter or digit",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Twelve random hex digits.
+fn new_id() -> Result<String> {
+    let mut bytes = [0u8; 6];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::Panicked(format!("no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

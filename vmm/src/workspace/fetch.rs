@@ -1,0 +1,305 @@
+//! Bringing content from the guest into the store: only what is not accounted for, and only what
+//! has the hash that was claimed.
+//!
+//! ```text
+//! accounted and stored ─▶ nothing crosses
+//! up to 1 MiB          ─▶ Read whole
+//! larger               ─▶ Cut: the guest names its chunks; Read those that are not accounted for
+//! ```
+
+use std::collections::HashSet;
+
+use pyro_format::{ChunkId, MAX_CHUNK, MIN_CHUNK, TreePath};
+use pyro_proto::{Call, FileChunks, Piece, Reply};
+use pyro_store::{FileAssembler, Store, StoreWriter};
+use tokio::sync::mpsc;
+
+use super::Workspace;
+use super::merge::ReportedFile;
+use crate::error::{Error, Result};
+use crate::guest::link::{Conversation, GuestError};
+
+/// Largest file that is read whole, in bytes: below this, asking for its cuts costs more than it saves.
+const WHOLE: u64 = 1 << 20;
+/// Files and pieces in one call.
+const BATCH: usize = 1024;
+/// Bytes of content after which it pays to find out what is accounted for.
+const WORTH_ACCOUNTING: u64 = 4 << 20;
+/// Messages in flight between the wire and the store.
+const IN_FLIGHT: usize = 8;
+
+/// What a fetch brought.
+#[derive(Debug, Default)]
+pub struct FetchOutcome {
+    /// Bytes of content that crossed.
+    pub bytes: u64,
+    /// Files that no longer have the content they were said to have.
+    pub unsteady: Vec<TreePath>,
+}
+
+/// A file to be put together, part by part.
+enum Part {
+    Begin(ReportedFile),
+    /// A chunk that the host has and the guest may refer to.
+    Existing(ChunkId),
+    /// A chunk that begins here and has so many bytes.
+    Chunk(usize),
+    Data(Vec<u8>),
+    /// The file cannot be read (any more).
+    Broken,
+    End,
+}
+
+impl Workspace {
+    /// Makes the store hold the content of these files.
+    pub async fn fetch(&self, files: Vec<ReportedFile>) -> Result<FetchOutcome> {
+        let mut seen = HashSet::new();
+        let mut wanted: Vec<_> = files.into_iter().filter(|f| seen.insert(f.content)).collect();
+        let mut accounted = self.accounted.lock().await;
+        if wanted.iter().map(|file| file.size).sum::<u64>() >= WORTH_ACCOUNTING {
+            let (record, store) = (self.record(), self.store.clone());
+            let mut set = std::mem::take(&mut *accounted);
+            let added = tokio::task::spawn_blocking(move || {
+                let roots = [record.baseline_tree.id, record.lower.id];
+                let added = set.add_roots(&store, roots.into_iter().chain(record.accounted));
+                (set, added)
+            });
+            let (set, added) = added.await.map_err(|panic| Error::Panicked(panic.to_string()))?;
+            *accounted = set;
+            added?;
+        }
+        let mut stored = Vec::new();
+        for file in wanted.drain(..) {
+            let believed = accounted.has_file(file.content);
+            if !(believed && self.store.has_file(file.content, file.size)?) {
+                stored.push(file);
+            }
+        }
+        let (whole, large): (Vec<_>, Vec<_>) = stored.into_iter().partition(|f| f.size <= WHOLE);
+        if whole.is_empty() && large.is_empty() {
+            return Ok(FetchOutcome::default());
+        }
+
+        let (parts, queue) = mpsc::channel(IN_FLIGHT);
+        let store = self.store.clone();
+        let assembling = tokio::task::spawn_blocking(move || assemble(&store, queue));
+        let mut sent = 0;
+        let sending = async {
+            for batch in whole.chunks(BATCH) {
+                sent += self.send_whole(batch, &parts).await?;
+            }
+            for batch in large.chunks(BATCH) {
+                sent += self.send_cut(batch, &accounted, &parts).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let sending = sending.await;
+        drop(parts);
+        let assembled = assembling.await.map_err(|panic| Error::Panicked(panic.to_string()))?;
+        // The store's error explains why nobody took the parts any more.
+        let (verified, unsteady) = assembled?;
+        sending?;
+        for file in verified {
+            accounted.add_file(&self.store, file.content, file.size)?;
+        }
+        Ok(FetchOutcome { bytes: sent, unsteady })
+    }
+
+    async fn send_whole(&self, files: &[ReportedFile], parts: &mpsc::Sender<Part>) -> Result<u64> {
+        let piece =
+            |file: &ReportedFile| Piece { path: file.path.clone(), offset: 0, len: file.size };
+        let call = Call::Read { pieces: files.iter().map(piece).collect() };
+        let mut conversation = Conversation::open(&self.machine, &call).await?;
+        let mut bytes = 0;
+        for file in files {
+            put(parts, Part::Begin(file.clone())).await?;
+            let read = pass_on(&mut conversation, file.size, parts).await?;
+            bytes += read;
+            put(parts, if read == file.size { Part::End } else { Part::Broken }).await?;
+        }
+        conversation.done().await?;
+        Ok(bytes)
+    }
+
+    async fn send_cut(
+        &self,
+        files: &[ReportedFile],
+        accounted: &super::accounted::Accounted,
+        parts: &mpsc::Sender<Part>,
+    ) -> Result<u64> {
+        let mut cuts = Vec::new();
+        let call = Call::Cut { paths: files.iter().map(|file| file.path.clone()).collect() };
+        let mut conversation = Conversation::open(&self.machine, &call).await?;
+        for file in files {
+            cuts.push(match conversation.next().await? {
+                Reply::Chunks(cut) => Some(cut).filter(|cut| fits(cut, file)),
+                Reply::Unreadable { .. } => None,
+                _ => return Err(GuestError::Unexpected.into()),
+            });
+        }
+        let mut bytes = 0;
+        for (file, cut) in files.iter().zip(cuts) {
+            put(parts, Part::Begin(file.clone())).await?;
+            let done = match cut {
+                Some(cut) => {
+                    let (read, whole) = self.send_chunks(file, &cut, accounted, parts).await?;
+                    bytes += read;
+                    whole
+                }
+                None => false,
+            };
+            put(parts, if done { Part::End } else { Part::Broken }).await?;
+        }
+        Ok(bytes)
+    }
+
+    /// Sends one file's parts; the bytes that crossed, and whether it could be read to its end.
+    async fn send_chunks(
+        &self,
+        file: &ReportedFile,
+        cut: &FileChunks,
+        accounted: &super::accounted::Accounted,
+        parts: &mpsc::Sender<Part>,
+    ) -> Result<(u64, bool)> {
+        let here: Vec<bool> = cut
+            .chunks
+            .iter()
+            .map(|(id, _)| accounted.has_chunk(*id) && self.store.has_chunk(*id))
+            .collect();
+        let (mut pieces, mut offset) = (Vec::new(), 0);
+        for ((_, len), here) in cut.chunks.iter().zip(&here) {
+            let len = u64::from(*len);
+            if !here {
+                pieces.push(Piece { path: file.path.clone(), offset, len });
+            }
+            offset += len;
+        }
+        let call = Call::Read { pieces };
+        let mut conversation = Conversation::open(&self.machine, &call).await?;
+        let mut bytes = 0;
+        for ((id, len), here) in cut.chunks.iter().zip(here) {
+            if here {
+                put(parts, Part::Existing(*id)).await?;
+                continue;
+            }
+            put(parts, Part::Chunk(*len as usize)).await?;
+            let read = pass_on(&mut conversation, u64::from(*len), parts).await?;
+            bytes += read;
+            if read < u64::from(*len) {
+                return Ok((bytes, false));
+            }
+        }
+        conversation.done().await?;
+        Ok((bytes, true))
+    }
+}
+
+/// Whether a claimed cut can be one of this file: bounds keep a guest from filling the index.
+fn fits(cut: &FileChunks, file: &ReportedFile) -> bool {
+    let size: u64 = cut.chunks.iter().map(|(_, len)| u64::from(*len)).sum();
+    let bodies = &cut.chunks[..cut.chunks.len().saturating_sub(1)];
+    cut.content == file.content
+        && cut.size == file.size
+        && size == file.size
+        && cut.chunks.iter().all(|(_, len)| (1..=MAX_CHUNK).contains(&(*len as usize)))
+        && bodies.iter().all(|(_, len)| *len as usize >= MIN_CHUNK)
+}
+
+async fn put(parts: &mpsc::Sender<Part>, part: Part) -> Result<()> {
+    parts.send(part).await.map_err(|_| Error::Panicked("the store stopped".to_owned()))
+}
+
+/// Passes one piece's data on; the bytes that came, fewer than `len` if it cannot be read.
+async fn pass_on(
+    conversation: &mut Conversation,
+    len: u64,
+    parts: &mpsc::Sender<Part>,
+) -> Result<u64> {
+    let mut read = 0;
+    while read < len {
+        match conversation.next().await? {
+            Reply::Data(data) if !data.is_empty() && data.len() as u64 <= len - read => {
+                read += data.len() as u64;
+                put(parts, Part::Data(data)).await?;
+            }
+            Reply::Unreadable { .. } => break,
+            _ => return Err(GuestError::Unexpected.into()),
+        }
+    }
+    Ok(read)
+}
+
+/// Puts files together from their parts, verifies them and makes them durable. The files that
+/// are right, and those that are not what they were said to be.
+fn assemble(
+    store: &Store,
+    mut parts: mpsc::Receiver<Part>,
+) -> Result<(Vec<ReportedFile>, Vec<TreePath>)> {
+    let mut writer = store.writer()?;
+    let (mut verified, mut unsteady) = (Vec::new(), Vec::new());
+    while let Some(part) = parts.blocking_recv() {
+        let Part::Begin(file) = part else { continue };
+        if assemble_one(&mut writer, &file, &mut parts)? {
+            verified.push(file);
+        } else {
+            unsteady.push(file.path);
+        }
+    }
+    writer.commit()?;
+    Ok((verified, unsteady))
+}
+
+fn assemble_one(
+    writer: &mut StoreWriter,
+    file: &ReportedFile,
+    parts: &mut mpsc::Receiver<Part>,
+) -> Result<bool> {
+    let mut assembler = writer.assemble_file();
+    let mut pending = Vec::new();
+    // Bytes of the chunk being received; none while the host cuts the file itself.
+    let mut given = None;
+    loop {
+        match parts.blocking_recv() {
+            Some(Part::Existing(id)) => {
+                assembler.push_existing(id)?;
+            }
+            Some(Part::Chunk(len)) => given = Some(len),
+            Some(Part::Data(data)) => {
+                pending.extend_from_slice(&data);
+                match given {
+                    Some(len) if pending.len() == len => {
+                        assembler.push_chunk(&pending)?;
+                        pending.clear();
+                    }
+                    Some(_) => {}
+                    None => push_cut(&mut assembler, &mut pending, MAX_CHUNK)?,
+                }
+            }
+            Some(Part::End) => break,
+            Some(Part::Broken | Part::Begin(_)) | None => return Ok(false),
+        }
+    }
+    push_cut(&mut assembler, &mut pending, 1)?;
+    match assembler.finish(file.content) {
+        Ok(size) => Ok(size == file.size),
+        Err(pyro_store::Error::FileMismatch { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Cuts `pending` into chunks while it holds at least `least` bytes.
+fn push_cut(
+    assembler: &mut FileAssembler<'_>,
+    pending: &mut Vec<u8>,
+    least: usize,
+) -> Result<(), pyro_store::Error> {
+    let mut start = 0;
+    while pending.len() - start >= least {
+        let window = &pending[start..pending.len().min(start + MAX_CHUNK)];
+        let len = pyro_format::cut(window);
+        assembler.push_chunk(&window[..len])?;
+        start += len;
+    }
+    pending.drain(..start);
+    Ok(())
+}
