@@ -1,7 +1,8 @@
 //! One stream between a host socket and a guest port: phases, credit, shutdown.
 
+mod hello;
+
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -10,10 +11,10 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::packet::{MAX_PAYLOAD, Op, SHUTDOWN_BOTH, SHUTDOWN_RECV, SHUTDOWN_SEND};
 
+pub(crate) use hello::Hello;
+
 /// Bytes a guest may have on the way to one host socket; what Linux gives a vsock socket.
 pub(crate) const BUFFER: u32 = 256 * 1024;
-/// The longest `CONNECT <port>\n` is 19 bytes; what follows it in one read is kept.
-const HELLO_MAX: usize = 32;
 
 /// Both ports of a stream: with the two fixed CIDs, its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,16 +53,6 @@ pub(crate) enum Phase {
 /// The guest broke the protocol; its stream is reset.
 #[derive(Debug)]
 pub(crate) struct Violation;
-
-/// What a read of the CONNECT line came to.
-pub(crate) enum Hello {
-    /// More bytes are needed.
-    Partial,
-    /// The client asks for this guest port.
-    Port(u32),
-    /// The client left or does not speak the protocol.
-    Bad,
-}
 
 /// A stream. All byte counts of credit are modulo 2^32, as on the wire.
 #[derive(Debug)]
@@ -142,41 +133,6 @@ impl Connection {
         if hung_up {
             self.deafen();
         }
-    }
-
-    /// Reads more of the CONNECT line.
-    pub(crate) fn read_hello(&mut self) -> Hello {
-        let (Phase::Hello { line }, Some(socket)) = (&mut self.phase, &self.socket) else {
-            return Hello::Bad;
-        };
-        while line.len() < HELLO_MAX {
-            let mut chunk = [0; HELLO_MAX];
-            let room = HELLO_MAX - line.len();
-            match recv(socket, &mut chunk[..room]) {
-                Ok(0) => return Hello::Bad,
-                Ok(count) => line.extend_from_slice(&chunk[..count]),
-                Err(Errno::AGAIN) => {
-                    self.readable = false;
-                    return Hello::Partial;
-                }
-                Err(_) => return Hello::Bad,
-            }
-            if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-                let Some(port) = parse_hello(&line[..end]) else { return Hello::Bad };
-                self.inbox = line.split_off(end + 1);
-                return Hello::Port(port);
-            }
-        }
-        Hello::Bad
-    }
-
-    /// Tells a host client that the guest accepted. Its socket buffer is empty, so a line that
-    /// does not fit means that the client is gone.
-    pub(crate) fn greet(&mut self) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let line = format!("OK {}\n", self.key.host_port);
-        let count = send(socket, line.as_bytes())?;
-        if count == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     /// Takes over the credit fields that every packet of the guest carries.
@@ -418,12 +374,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn parse_hello(line: &[u8]) -> Option<u32> {
-    let port = std::str::from_utf8(line).ok()?.strip_prefix("CONNECT ")?;
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { port.parse().ok() } else { None }
 }
 
 fn recv(socket: &OwnedFd, into: &mut [u8]) -> Result<usize, Errno> {
