@@ -70,6 +70,19 @@ impl Workspace {
         Ok(workspace)
     }
 
+    /// Plain directories in place of the overlay, which renames and recovery cannot tell apart.
+    #[cfg(test)]
+    pub(crate) fn plain(dir: &Path) -> Self {
+        for part in ["ws", "stage"] {
+            fs::create_dir_all(dir.join("merged").join(part)).unwrap();
+        }
+        let open = |path: &Path| {
+            open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        };
+        let merged = || open(&dir.join("merged")).unwrap();
+        Self { merged: merged(), upper: merged(), scratch: open(dir).unwrap() }
+    }
+
     /// `/workspace` as everybody sees it.
     pub fn top(&self) -> Result<OwnedFd> {
         beneath::open_dir(&self.merged, TOP).doing(|| "open /workspace".into())

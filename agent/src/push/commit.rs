@@ -192,3 +192,99 @@ fn rename(
 fn changed(target: &TreePath) -> Error {
     Error::Conflict(format!("'{target}' was changed while the push was under way"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    const ID: u64 = 7;
+
+    /// A staged push of four steps: a new file, a replaced file, a file that becomes a directory, a
+    /// mode.
+    fn prepare(dir: &Path) -> (Workspace, Vec<Step>) {
+        let workspace = Workspace::plain(dir);
+        let (top, stage) = (dir.join("merged/ws"), dir.join("merged/stage/push-7"));
+        fs::create_dir(&stage).unwrap();
+        for name in ["replaced", "file", "mode"] {
+            fs::write(top.join(name), "old").unwrap();
+        }
+        fs::write(stage.join("0"), "new").unwrap();
+        fs::write(stage.join("1"), "new").unwrap();
+        fs::create_dir(stage.join("2")).unwrap();
+        let fd = beneath::open_dir(workspace.stage().unwrap(), b"push-7").unwrap();
+        let path = |name: &str| TreePath::parse(name.as_bytes()).unwrap();
+        let place = |staged, target, exchange| Step::Place {
+            staged,
+            target: path(target),
+            exchange,
+            inode: inode(&fd, staged).unwrap().unwrap(),
+        };
+        let steps = vec![
+            place(0, "added", false),
+            place(1, "replaced", true),
+            place(2, "file", true),
+            Step::Chmod { target: path("mode"), old: 0o644, new: 0o600 },
+        ];
+        (workspace, steps)
+    }
+
+    fn mover(workspace: &Workspace) -> Mover {
+        let stage = beneath::open_dir(workspace.stage().unwrap(), b"push-7").unwrap();
+        Mover { top: workspace.top().unwrap(), stage }
+    }
+
+    /// What `/workspace` holds, and what is left in the stage.
+    fn state(dir: &Path) -> (Vec<String>, usize) {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir.join("merged/ws")).unwrap() {
+            let path = entry.unwrap().path();
+            let content = fs::read_to_string(&path).unwrap_or("directory".into());
+            found.push(format!("{}={content}", path.file_name().unwrap().to_str().unwrap()));
+        }
+        found.sort();
+        (found, fs::read_dir(dir.join("merged/stage")).unwrap().count())
+    }
+
+    #[test]
+    fn a_commit_cut_off_after_any_step_is_finished() {
+        for done in 0..=4 {
+            let dir = tempfile::tempdir().unwrap();
+            let (workspace, steps) = prepare(dir.path());
+            let journal = Journal { id: ID, steps: steps.clone() };
+            journal::write(workspace.scratch(), &journal).unwrap();
+            mover(&workspace).all(&steps[..done]).unwrap();
+            recover(&workspace).unwrap();
+            let (found, staged) = state(dir.path());
+            assert_eq!(found, ["added=new", "file=directory", "mode=old", "replaced=new"]);
+            assert_eq!(staged, 0);
+            assert_eq!(journal::read(workspace.scratch()).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_commit_that_cannot_be_finished_is_undone() {
+        for done in 0..=2 {
+            let dir = tempfile::tempdir().unwrap();
+            let (workspace, steps) = prepare(dir.path());
+            let journal = Journal { id: ID, steps: steps.clone() };
+            journal::write(workspace.scratch(), &journal).unwrap();
+            mover(&workspace).all(&steps[..done]).unwrap();
+            fs::remove_file(dir.path().join("merged/ws/file")).unwrap();
+            recover(&workspace).unwrap();
+            assert_eq!(state(dir.path()), (vec!["mode=old".into(), "replaced=old".into()], 0));
+        }
+    }
+
+    #[test]
+    fn without_a_journal_the_stage_is_emptied_and_nothing_else_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, _) = prepare(dir.path());
+        recover(&workspace).unwrap();
+        let (found, staged) = state(dir.path());
+        assert_eq!(found, ["file=old", "mode=old", "replaced=old"]);
+        assert_eq!(staged, 0);
+    }
+}
