@@ -8,6 +8,7 @@
 //! while it is read, and an archive's names while it is.
 
 mod archive;
+mod dir;
 mod file;
 mod filter;
 mod git;

@@ -8,7 +8,7 @@ use pyro_format::{
 };
 
 use super::Top;
-use super::walk::split;
+use super::dir::split;
 use crate::error::Result;
 use crate::writer::Sink;
 
