@@ -41,7 +41,8 @@ struct State {
     followers: Vec<mpsc::Sender<Piece>>,
 }
 
-/// A command's output and end.
+/// A command's output and end. By default nothing came yet.
+#[derive(Default)]
 pub struct Feed {
     state: Mutex<State>,
     ended: watch::Sender<Option<LogEntry>>,
@@ -50,15 +51,6 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Nothing came yet.
-    pub fn new() -> Self {
-        Self {
-            state: Mutex::default(),
-            ended: watch::Sender::new(None),
-            kill_asked: AtomicBool::new(false),
-        }
-    }
-
     /// Where the guest is to go on after the connection to it broke: stdout, stderr.
     pub async fn ends(&self) -> (u64, u64) {
         let state = self.state.lock().await;
@@ -150,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_follower_gets_the_beginning_too() {
-        let feed = Feed::new();
+        let feed = Feed::default();
         feed.push(Stream::Stdout, 0, b"hello ".to_vec()).await;
         let (kept, mut live) = feed.follow(2, 0).await;
         assert_eq!(kept[0].data, b"llo ");
@@ -161,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_first_bytes_are_kept() {
-        let feed = Feed::new();
+        let feed = Feed::default();
         feed.push(Stream::Stderr, 0, vec![1; KEEP]).await;
         feed.push(Stream::Stderr, KEEP as u64, vec![2; 10]).await;
         feed.push(Stream::Stderr, 5, b"again".to_vec()).await;
