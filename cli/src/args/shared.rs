@@ -1,0 +1,42 @@
+//! Flags that several commands take.
+
+use clap::{Args, value_parser};
+
+/// What the VM is like.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Virtual CPUs [default: 1]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub vcpu_count: Option<u32>,
+    /// Memory in MiB [default: 1024]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub mem_mib: Option<u32>,
+    /// End the VM, and delete what belongs to it, after so many seconds
+    #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..))]
+    pub ttl_seconds: Option<u64>,
+    /// Give the guest a network
+    #[arg(long)]
+    pub network: bool,
+    /// Where no VM can run, run without one: weaker isolation, shown as `execution_mode`
+    #[arg(long)]
+    pub allow_host_compat: bool,
+}
+
+/// How a source directory is read.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SeedArgs {
+    /// Leave out what this pattern (as in a .gitignore) names; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what the source's .gitignore files name
+    #[arg(long)]
+    pub gitignore: bool,
+    /// Keep the last reading of a file that keeps changing, instead of failing
+    #[arg(long)]
+    pub allow_changing: bool,
+    /// List files that cannot be read as skipped, instead of failing
+    #[arg(long)]
+    pub skip_unreadable: bool,
+}

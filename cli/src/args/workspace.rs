@@ -1,0 +1,165 @@
+//! `pyro workspace ...`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ExecArgs, MachineArgs, SeedArgs, parse};
+
+#[derive(Debug, Subcommand)]
+pub enum WorkspaceCommand {
+    /// Make a workspace; /workspace is complete before this returns
+    Create(CreateArgs),
+    /// List all workspaces
+    List,
+    /// Show one workspace
+    Status(WorkspaceRef),
+    /// Run a command in /workspace and log it
+    Exec(ExecArgs),
+    /// Bring later host files into a started workspace
+    #[command(subcommand)]
+    Sync(SyncCommand),
+    /// Show what differs between /workspace and its baseline
+    Diff(DiffArgs),
+    /// Copy a file, directory or link from /workspace to the host
+    Export(ExportArgs),
+    /// Show the commands that were run and what they printed
+    Logs(WorkspaceRef),
+    /// End the VM and keep the files
+    Stop(WorkspaceRef),
+    /// Boot a stopped workspace again, its files as they were
+    Start(WorkspaceRef),
+    /// End the VM and remove everything that belongs to the workspace
+    Delete(WorkspaceRef),
+}
+
+#[derive(Debug, Args)]
+pub struct WorkspaceRef {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace create debian:12 --seed-path . --name fix
+  pyro workspace create debian:12 --seed-path project.tar.gz
+  pyro workspace create debian:12 --seed-path . --gitignore --exclude '*.log'
+  id=$(pyro workspace create debian:12 --id-only)
+
+The seed becomes the baseline that 'pyro workspace diff' compares with; it never changes.")]
+pub struct CreateArgs {
+    /// Environment, such as debian:12
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Directory, .tar, .tar.gz or .tgz that /workspace starts from [default: empty]
+    #[arg(long, value_name = "PATH")]
+    pub seed_path: Option<PathBuf>,
+    /// Name to use instead of the id
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Label for people and scripts; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub labels: Vec<(String, String)>,
+    /// Print the workspace id and nothing else
+    #[arg(long)]
+    pub id_only: bool,
+    #[command(flatten)]
+    pub seed: SeedArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SyncCommand {
+    /// Copy a host directory, archive or file into /workspace: all of it or nothing
+    Push(PushArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace sync push fix ./src --dest src
+  pyro workspace sync push fix ./data.tar.gz --dest data
+  pyro workspace sync push fix ./config.toml
+
+A directory is merged: nothing is deleted. A failure leaves /workspace as it was. The baseline and
+the command log stay as they are.")]
+pub struct PushArgs {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+    /// Directory, .tar, .tar.gz, .tgz or file on the host
+    #[arg(value_name = "SOURCE_PATH")]
+    pub source_path: PathBuf,
+    /// Where it goes, absolute or below /workspace [default: /workspace]
+    #[arg(long, value_name = "WORKSPACE_PATH")]
+    pub dest: Option<OsString>,
+    #[command(flatten)]
+    pub seed: SeedArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace diff fix
+  pyro workspace diff fix --patch | git apply
+  pyro workspace diff fix --json | jq -r '.entries[].path'
+
+Letters: A added, M modified, D deleted, T another type, R moved unchanged. The tree id that is
+printed names exactly what was shown: 'pyro workspace export --tree ID' exports that or nothing.")]
+pub struct DiffArgs {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+    /// Have the guest look at every file, not only at its changed layer
+    #[arg(long)]
+    pub full: bool,
+    #[command(flatten)]
+    pub form: DiffForm,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct DiffForm {
+    /// Print the text patch, byte for byte, and nothing else
+    #[arg(long)]
+    pub patch: bool,
+    /// Print how many lines each file gained and lost
+    #[arg(long)]
+    pub stat: bool,
+    /// Print one `LETTER<tab>PATH` line for each entry and nothing else
+    #[arg(long)]
+    pub name_status: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace export fix report.html --output ./report.html
+  pyro workspace export fix . --output ./result
+  pyro workspace export fix . --output ./result --tree TREE_ID --force
+
+The target appears whole or not at all, owned by you. Links are copied as links.")]
+pub struct ExportArgs {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+    /// What to copy, absolute or below /workspace; `.` is all of it
+    #[arg(value_name = "PATH", required_unless_present = "path_b64")]
+    pub path: Option<OsString>,
+    /// The path's bytes in Base64, as `path_b64` in JSON shows them
+    #[arg(long, value_name = "B64", conflicts_with = "path")]
+    pub path_b64: Option<String>,
+    /// Where to; must not exist unless --force is given
+    #[arg(long, value_name = "HOST_PATH")]
+    pub output: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
+    /// Only if /workspace still is exactly this tree, as `diff` printed it
+    #[arg(long, value_name = "ID")]
+    pub tree: Option<String>,
+}

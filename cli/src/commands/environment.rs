@@ -1,0 +1,28 @@
+//! `pyro env ...`
+
+use pyro_api::{EnvironmentInspect, EnvironmentList, EnvironmentPrune, EnvironmentPull};
+
+use super::OK;
+use crate::args::EnvCommand;
+use crate::error::Error;
+use crate::print::environment as print;
+use crate::session::Session;
+
+pub async fn env(session: &Session, command: EnvCommand) -> Result<u8, Error> {
+    let ui = &session.ui;
+    match command {
+        EnvCommand::List => {
+            ui.reply(&session.call(&EnvironmentList {}).await?, print::list)?;
+        }
+        EnvCommand::Pull(args) => {
+            ui.reply(&session.call(&EnvironmentPull::from(args)).await?, print::pulled)?;
+        }
+        EnvCommand::Inspect(args) => {
+            ui.reply(&session.call(&EnvironmentInspect::from(args)).await?, print::inspected)?;
+        }
+        EnvCommand::Prune(args) => {
+            ui.reply(&session.call(&EnvironmentPrune::from(args)).await?, print::pruned)?;
+        }
+    }
+    Ok(OK)
+}

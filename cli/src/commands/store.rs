@@ -1,0 +1,85 @@
+//! `pyro store ...`
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use pyro_api::{
+    ErrorCode, StoreCat, StoreCatReply, StoreDiff, StoreList, StoreLs, StoreStats, StoreVerify,
+};
+use serde::Serialize;
+
+use super::OK;
+use super::exec::output_bytes;
+use crate::args::{StoreCatArgs, StoreCommand};
+use crate::error::Error;
+use crate::print::diff::{self, Changes};
+use crate::print::store as print;
+use crate::session::Session;
+
+/// Longest file that fits the document of `cat --json`, in bytes.
+const CAT_BYTES: usize = 64 << 20;
+
+pub async fn store(session: &Session, command: StoreCommand) -> Result<u8, Error> {
+    let ui = &session.ui;
+    match command {
+        StoreCommand::Ingest(args) => {
+            let reply = session.call(&args.call()?).await?;
+            ui.remarks(&reply.warnings, &reply.skipped);
+            ui.reply(&reply, print::ingested)?;
+        }
+        StoreCommand::Checkout(args) => {
+            ui.reply(&session.call(&args.call()?).await?, print::checked_out)?;
+        }
+        StoreCommand::Stats => ui.reply(&session.call(&StoreStats {}).await?, print::stats)?,
+        StoreCommand::List => ui.reply(&session.call(&StoreList {}).await?, print::list)?,
+        StoreCommand::Ls(args) => {
+            ui.reply(&session.call(&StoreLs::from(args)).await?, print::ls)?;
+        }
+        StoreCommand::Cat(args) => cat(session, args).await?,
+        StoreCommand::Diff(args) => {
+            let reply = session.call(&StoreDiff::from(args)).await?;
+            ui.reply(&reply, |reply| {
+                let (summary, entries) = (&reply.summary, &reply.entries[..]);
+                diff::short(Changes { summary, entries, renames: &reply.renames })
+            })?;
+        }
+        StoreCommand::Verify => {
+            let reply = session.call(&StoreVerify {}).await?;
+            ui.reply(&reply, print::verified)?;
+            if !reply.clean {
+                return Ok(ErrorCode::Damaged.exit_code());
+            }
+        }
+    }
+    Ok(OK)
+}
+
+/// What `store cat --json` prints.
+#[derive(Serialize)]
+struct CatDocument {
+    #[serde(flatten)]
+    reply: StoreCatReply,
+    content_b64: String,
+}
+
+async fn cat(session: &Session, args: StoreCatArgs) -> Result<(), Error> {
+    let call = StoreCat::from(args);
+    let mut content = Vec::new();
+    let reply = session
+        .stream(&call, |event| {
+            let Some((_, _, bytes)) = output_bytes(event)? else { return Ok(()) };
+            if !session.ui.json {
+                return session.ui.bytes(&bytes);
+            }
+            if content.len() + bytes.len() > CAT_BYTES {
+                return Err(Error::usage("the file is too large for a JSON document")
+                    .hint("leave --json out"));
+            }
+            content.extend_from_slice(&bytes);
+            Ok(())
+        })
+        .await?;
+    if session.ui.json {
+        let content_b64 = STANDARD.encode(&content);
+        session.ui.document(&CatDocument { reply, content_b64 })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! `pyro workspace ...`
+
+use pyro_api::{
+    DiffReply, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceList, WorkspaceLogs,
+    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+};
+
+use super::OK;
+use super::exec::{self, output_bytes};
+use crate::args::{CreateArgs, DiffArgs, DiffForm, SyncCommand, WorkspaceCommand};
+use crate::error::Error;
+use crate::print::diff::{self, Changes};
+use crate::print::{shown, workspace as print};
+use crate::session::Session;
+
+pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u8, Error> {
+    let ui = &session.ui;
+    match command {
+        WorkspaceCommand::Create(args) => create(session, args).await?,
+        WorkspaceCommand::List => {
+            ui.reply(&session.call(&WorkspaceList {}).await?, print::list)?;
+        }
+        WorkspaceCommand::Status(args) => {
+            let call = WorkspaceStatus { workspace_id: args.workspace_id };
+            ui.reply(&session.call(&call).await?, print::status)?;
+        }
+        WorkspaceCommand::Exec(args) => return exec::exec(session, args).await,
+        WorkspaceCommand::Sync(SyncCommand::Push(args)) => {
+            let reply = session.call(&args.call()?).await?;
+            ui.remarks(&reply.warnings, &reply.skipped);
+            ui.reply(&reply, print::pushed)?;
+        }
+        WorkspaceCommand::Diff(args) => diff(session, args).await?,
+        WorkspaceCommand::Export(args) => {
+            let reply = session.call(&args.call()?).await?;
+            ui.remarks(&reply.warnings, &reply.skipped);
+            ui.reply(&reply, print::exported)?;
+        }
+        WorkspaceCommand::Logs(args) => {
+            let call = WorkspaceLogs { workspace_id: args.workspace_id };
+            ui.reply(&session.call(&call).await?, print::logs)?;
+        }
+        WorkspaceCommand::Stop(args) => {
+            let call = WorkspaceStop { workspace_id: args.workspace_id };
+            ui.reply(&session.call(&call).await?, print::moved)?;
+        }
+        WorkspaceCommand::Start(args) => {
+            let call = WorkspaceStart { workspace_id: args.workspace_id };
+            ui.reply(&session.call(&call).await?, print::moved)?;
+        }
+        WorkspaceCommand::Delete(args) => {
+            let call = WorkspaceDelete { workspace_id: args.workspace_id };
+            ui.reply(&session.call(&call).await?, deleted)?;
+        }
+    }
+    Ok(OK)
+}
+
+fn deleted(reply: &WorkspaceDeleteReply) -> String {
+    format!("deleted {}\n", shown(&reply.workspace_id))
+}
+
+async fn create(session: &Session, args: CreateArgs) -> Result<(), Error> {
+    let id_only = args.id_only;
+    if id_only && session.ui.json {
+        return Err(Error::usage("--id-only and --json exclude each other"));
+    }
+    let info = session.call(&args.call()?).await?;
+    session.ui.remarks(&info.workspace_seed.warnings, &info.workspace_seed.skipped);
+    if id_only {
+        return session.ui.text(&format!("{}\n", info.workspace_id));
+    }
+    session.ui.reply(&info, print::created)
+}
+
+async fn diff(session: &Session, args: DiffArgs) -> Result<(), Error> {
+    let ui = &session.ui;
+    let DiffForm { patch, stat, name_status } = args.form;
+    if ui.json && (patch || stat || name_status) {
+        return Err(Error::usage("--json excludes --patch, --stat and --name-status")
+            .hint("the document of --json holds what they print"));
+    }
+    let call = WorkspaceDiff {
+        workspace_id: args.workspace_id,
+        full: args.full,
+        patch: patch || stat || ui.json,
+        stream: patch,
+    };
+    if patch {
+        let print = |event| match output_bytes(event)? {
+            Some((_, _, bytes)) => ui.bytes(&bytes),
+            None => Ok(()),
+        };
+        return session.stream(&call, print).await.map(drop);
+    }
+    let reply = session.call(&call).await?;
+    ui.remarks(&[], &reply.skipped);
+    let form = match (stat, name_status) {
+        (true, _) => diff::stat,
+        (_, true) => diff::name_status,
+        _ => diff::short,
+    };
+    ui.reply(&reply, |reply| form(changes(reply)))?;
+    if !name_status {
+        ui.note(format_args!("tree {}", shown(&reply.tree)));
+    }
+    Ok(())
+}
+
+/// What a diff shows.
+pub fn changes(reply: &DiffReply) -> Changes<'_> {
+    Changes { summary: &reply.summary, entries: &reply.entries, renames: &reply.renames }
+}

@@ -1,0 +1,106 @@
+//! `docs/cli.md`, made from the same tree as the parser and its help.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+
+use crate::args::Cli;
+
+const HEAD: &str = "\
+# Command line
+
+Every command with its help, as `pyro COMMAND --help` prints it. Made from the program by
+`PYRO_UPDATE_DOCS=1 cargo test -p pyro-cli docs`; a test keeps it in step. Exit codes, error codes
+and JSON are in [public-contract.md](public-contract.md).
+";
+
+/// What `pyro WORDS --help` prints on a wide terminal.
+fn help(words: &[&str]) -> String {
+    let argv = ["pyro"].into_iter().chain(words.iter().copied()).chain(["--help"]);
+    let shown = Cli::command().term_width(100).try_get_matches_from(argv).unwrap_err();
+    let text = shown.render().to_string();
+    let lines: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+fn section(page: &mut String, command: &Command, words: &[&str]) {
+    let name = ["pyro"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join(" ");
+    let _ = write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", help(words));
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        section(page, sub, &[words, &[sub.get_name()]].concat());
+    }
+}
+
+#[test]
+fn the_parser_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_command_line_page_is_in_step() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+    let mut page = HEAD.to_owned();
+    section(&mut page, &Cli::command(), &[]);
+    if std::env::var_os("PYRO_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/cli.md is old: PYRO_UPDATE_DOCS=1 cargo test -p pyro-cli docs");
+}
+
+#[test]
+fn help_of_exec_teaches_by_examples() {
+    insta::assert_snapshot!(help(&["workspace", "exec"]), @r#"
+    Run a command in /workspace and log it
+
+    Usage: pyro workspace exec [OPTIONS] <WORKSPACE_ID> -- <CMD>...
+
+    Arguments:
+      <WORKSPACE_ID>  Workspace id or name
+      <CMD>...        Program and arguments
+
+    Options:
+          --timeout-seconds <S>  Kill the command after so many seconds
+          --cwd <DIR>            Working directory, absolute or below /workspace [default: /workspace]
+          --env <NAME=VALUE>     Set an environment variable; may be repeated
+          --json                 Print one JSON document on standard output instead of text
+      -h, --help                 Print help
+
+    Examples:
+      pyro workspace exec fix -- make test
+      pyro workspace exec fix --cwd src --env RUST_LOG=debug -- cargo run
+      pyro workspace exec fix -- sh -c 'echo $HOME > where.txt'
+
+    The command's output and exit code pass through; 124 is a timeout, 125 a failure of pyro itself.
+    Ctrl-C kills the command and everything it started. It is logged: see 'pyro workspace logs'.
+    "#);
+}
+
+#[test]
+fn help_of_diff_teaches_by_examples() {
+    insta::assert_snapshot!(help(&["workspace", "diff"]), @r#"
+    Show what differs between /workspace and its baseline
+
+    Usage: pyro workspace diff [OPTIONS] <WORKSPACE_ID>
+
+    Arguments:
+      <WORKSPACE_ID>  Workspace id or name
+
+    Options:
+          --full         Have the guest look at every file, not only at its changed layer
+          --patch        Print the text patch, byte for byte, and nothing else
+          --stat         Print how many lines each file gained and lost
+          --name-status  Print one `LETTER<tab>PATH` line for each entry and nothing else
+          --json         Print one JSON document on standard output instead of text
+      -h, --help         Print help
+
+    Examples:
+      pyro workspace diff fix
+      pyro workspace diff fix --patch | git apply
+      pyro workspace diff fix --json | jq -r '.entries[].path'
+
+    Letters: A added, M modified, D deleted, T another type, R moved unchanged. The tree id that is
+    printed names exactly what was shown: 'pyro workspace export --tree ID' exports that or nothing.
+    "#);
+}

@@ -1,0 +1,266 @@
+//! From arguments to calls: host paths made absolute, bytes kept, defaults left to the daemon.
+
+use std::ffi::OsString;
+use std::path::{self, Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use pyro_api::{
+    BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, Export, Run, SeedOptions,
+    StoreCat, StoreCheckout, StoreDiff, StoreIngest, StoreLs, SyncPush, WorkspaceCreate,
+    WorkspaceExec,
+};
+
+use crate::args::{
+    CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecArgs, ExportArgs, HereArgs, PushArgs, RunArgs,
+    SeedArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
+};
+use crate::error::Error;
+
+/// Absolute, without looking at what is there: links are not resolved.
+pub fn absolute(path: &Path) -> Result<BytesText, Error> {
+    path::absolute(path)
+        .map(|path| path.as_path().into())
+        .map_err(|source| Error::system("the current directory cannot be found", source))
+}
+
+fn bytes(words: Vec<OsString>) -> Vec<BytesText> {
+    words.iter().map(|word| word.as_os_str().into()).collect()
+}
+
+fn guest_path(path: Option<OsString>) -> Option<BytesText> {
+    path.map(|path| path.as_os_str().into())
+}
+
+impl From<SeedArgs> for SeedOptions {
+    fn from(args: SeedArgs) -> Self {
+        Self {
+            exclude: args.exclude,
+            gitignore: args.gitignore,
+            allow_changing: args.allow_changing,
+            skip_unreadable: args.skip_unreadable,
+        }
+    }
+}
+
+impl From<EnvPull> for EnvironmentPull {
+    fn from(args: EnvPull) -> Self {
+        Self { environment: args.environment, force: args.force }
+    }
+}
+
+impl From<EnvInspect> for EnvironmentInspect {
+    fn from(args: EnvInspect) -> Self {
+        Self { environment: args.environment }
+    }
+}
+
+impl From<EnvPrune> for EnvironmentPrune {
+    fn from(args: EnvPrune) -> Self {
+        Self { dry_run: args.dry_run }
+    }
+}
+
+impl From<RunArgs> for Run {
+    fn from(args: RunArgs) -> Self {
+        Self {
+            environment: args.environment,
+            command: bytes(args.command),
+            vcpu_count: args.machine.vcpu_count,
+            mem_mib: args.machine.mem_mib,
+            timeout_seconds: args.timeout_seconds,
+            ttl_seconds: args.machine.ttl_seconds,
+            network: args.machine.network,
+            allow_host_compat: args.machine.allow_host_compat,
+        }
+    }
+}
+
+impl From<ExecArgs> for WorkspaceExec {
+    fn from(args: ExecArgs) -> Self {
+        Self {
+            workspace_id: args.workspace_id,
+            command: bytes(args.command),
+            timeout_seconds: args.timeout_seconds,
+            cwd: guest_path(args.cwd),
+            env: args.env,
+        }
+    }
+}
+
+impl CreateArgs {
+    /// The call.
+    pub fn call(self) -> Result<WorkspaceCreate, Error> {
+        let mut labels = std::collections::BTreeMap::new();
+        for (key, value) in self.labels {
+            if labels.insert(key.clone(), value).is_some() {
+                return Err(Error::usage(format!("label '{key}' is given twice")));
+            }
+        }
+        Ok(WorkspaceCreate {
+            environment: self.environment,
+            seed_path: self.seed_path.as_deref().map(absolute).transpose()?,
+            seed: self.seed.into(),
+            name: self.name,
+            labels,
+            vcpu_count: self.machine.vcpu_count,
+            mem_mib: self.machine.mem_mib,
+            ttl_seconds: self.machine.ttl_seconds,
+            network: self.machine.network,
+            allow_host_compat: self.machine.allow_host_compat,
+        })
+    }
+}
+
+impl HereArgs {
+    /// The workspace, seeded from the current directory.
+    pub fn create(&self) -> Result<WorkspaceCreate, Error> {
+        let here = std::env::current_dir()
+            .map_err(|source| Error::system("the current directory cannot be found", source))?;
+        let machine = self.machine.clone();
+        Ok(WorkspaceCreate {
+            environment: self.environment.clone(),
+            seed_path: Some(here.as_path().into()),
+            seed: self.seed.clone().into(),
+            name: None,
+            labels: Default::default(),
+            vcpu_count: machine.vcpu_count,
+            mem_mib: machine.mem_mib,
+            ttl_seconds: machine.ttl_seconds,
+            network: machine.network,
+            allow_host_compat: machine.allow_host_compat,
+        })
+    }
+
+    /// The command, in a workspace.
+    pub fn exec(&self, workspace_id: &str) -> WorkspaceExec {
+        WorkspaceExec {
+            workspace_id: workspace_id.into(),
+            command: bytes(self.command.clone()),
+            timeout_seconds: self.timeout_seconds,
+            cwd: None,
+            env: Vec::new(),
+        }
+    }
+}
+
+impl PushArgs {
+    /// The call.
+    pub fn call(self) -> Result<SyncPush, Error> {
+        Ok(SyncPush {
+            workspace_id: self.workspace_id,
+            source_path: absolute(&self.source_path)?,
+            dest: guest_path(self.dest),
+            seed: self.seed.into(),
+        })
+    }
+}
+
+impl ExportArgs {
+    /// The call.
+    pub fn call(self) -> Result<Export, Error> {
+        let path = match (guest_path(self.path), self.path_b64) {
+            (Some(path), _) => path,
+            (None, b64) => STANDARD
+                .decode(b64.unwrap_or_default())
+                .map(BytesText)
+                .map_err(|error| Error::usage(format!("--path-b64 is not Base64: {error}")))?,
+        };
+        Ok(Export {
+            workspace_id: self.workspace_id,
+            path,
+            output_path: absolute(&self.output)?,
+            force: self.force,
+            tree: self.tree,
+        })
+    }
+}
+
+impl StoreIngestArgs {
+    /// The call.
+    pub fn call(self) -> Result<StoreIngest, Error> {
+        Ok(StoreIngest { source_path: absolute(&self.source_path)?, seed: self.seed.into() })
+    }
+}
+
+impl StoreCheckoutArgs {
+    /// The call.
+    pub fn call(self) -> Result<StoreCheckout, Error> {
+        Ok(StoreCheckout {
+            baseline: self.baseline,
+            path: guest_path(self.path),
+            output_path: absolute(&self.output_path)?,
+            force: self.force,
+        })
+    }
+}
+
+impl From<StoreLsArgs> for StoreLs {
+    fn from(args: StoreLsArgs) -> Self {
+        Self { baseline: args.baseline, path: guest_path(args.path), recursive: args.recursive }
+    }
+}
+
+impl From<StoreCatArgs> for StoreCat {
+    fn from(args: StoreCatArgs) -> Self {
+        Self { baseline: args.baseline, path: args.path.as_os_str().into() }
+    }
+}
+
+impl From<StoreDiffArgs> for StoreDiff {
+    fn from(args: StoreDiffArgs) -> Self {
+        Self { old: args.old, new: args.new }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command, SyncCommand, WorkspaceCommand};
+
+    fn parse(words: &[&[u8]]) -> Command {
+        let words = words.iter().map(|word| OsString::from_vec(word.to_vec()));
+        Cli::try_parse_from([OsString::from("pyro")].into_iter().chain(words)).unwrap().command
+    }
+
+    #[test]
+    fn arguments_that_are_not_utf8_reach_the_guest() {
+        let words: [&[u8]; 8] =
+            [b"ws", b"exec", b"fix", b"--env", b"A=\xfe", b"--", b"ls", b"--json\xff"];
+        let Command::Workspace(WorkspaceCommand::Exec(args)) = parse(&words) else { panic!() };
+        let call = WorkspaceExec::from(args);
+        assert_eq!(call.command, [BytesText(b"ls".into()), BytesText(b"--json\xff".into())]);
+        assert_eq!(call.env, [("A".into(), BytesText(b"\xfe".into()))]);
+    }
+
+    #[test]
+    fn host_paths_become_absolute_and_guest_paths_stay() {
+        let words: [&[u8]; 7] =
+            [b"workspace", b"sync", b"push", b"fix", b"a\xff/./b", b"--dest", b"../x"];
+        let Command::Workspace(WorkspaceCommand::Sync(SyncCommand::Push(args))) = parse(&words)
+        else {
+            panic!()
+        };
+        let call = args.call().unwrap();
+        let expected = std::env::current_dir().unwrap().join(OsString::from_vec(b"a\xff/b".into()));
+        assert_eq!(call.source_path.to_path(), expected);
+        assert_eq!(call.dest, Some("../x".into()));
+    }
+
+    #[test]
+    fn a_path_can_be_given_in_base64() {
+        let export = |word: &str| {
+            let words = ["workspace", "export", "fix", "--path-b64", word, "--output", "/o"];
+            let words = words.map(str::as_bytes);
+            let Command::Workspace(WorkspaceCommand::Export(args)) = parse(&words) else {
+                panic!()
+            };
+            args.call()
+        };
+        assert_eq!(export("/2E=").unwrap().path.0, b"\xffa");
+        assert_eq!(export("%").unwrap_err().exit_code(crate::error::ExitCodes::Own), 2);
+    }
+}

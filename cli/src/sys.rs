@@ -1,0 +1,27 @@
+//! The calls that the compiler cannot check.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::libc;
+use nix::sys::signal::SigSet;
+
+/// Makes the child a session of its own that inherits nothing beyond its three standard streams:
+/// whoever waits for the end of a pipe of ours must not wait for the child.
+pub fn detach(command: &mut Command) {
+    let setup = || {
+        rustix::process::setsid()?;
+        SigSet::empty().thread_set_mask()?;
+        // SAFETY: the system call takes integers only; marking descriptors close-on-exec
+        // touches no memory of the process.
+        let done = unsafe {
+            libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe system calls only and
+    // allocates nothing.
+    unsafe { command.pre_exec(setup) };
+}
