@@ -1,0 +1,160 @@
+//! A home of its own for each test, with everything that runs in it ended afterwards.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// The environment that tests use.
+pub const ENVIRONMENT: &str = "debian:12";
+
+/// The binary under test.
+pub fn pyro() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pyro"))
+}
+
+/// Installed environments, shared by all tests: `PYRO_TEST_HOME`, else one in the target directory,
+/// which the first test fills.
+fn environments() -> &'static Path {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    let home = HOME.get_or_init(|| {
+        let home = std::env::var_os("PYRO_TEST_HOME").map(PathBuf::from).unwrap_or_else(|| {
+            Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("tmp is in target").join("test-home")
+        });
+        // A pull verifies what is there; one at a time, across all test processes.
+        let pulled = pyro().args(["env", "pull", ENVIRONMENT]).env("PYRO_HOME", &home).output();
+        let pulled = pulled.expect("pyro runs");
+        assert!(pulled.status.success(), "env pull: {}", String::from_utf8_lossy(&pulled.stderr));
+        home
+    });
+    home
+}
+
+/// A home with its daemon; both are gone when dropped.
+pub struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    /// An empty home with environments installed.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let home = Self { dir };
+        fs::create_dir(home.path()).expect("the home is new");
+        symlink(environments().join("environments"), home.path().join("environments"))
+            .expect("the home is empty");
+        home
+    }
+
+    /// `PYRO_HOME`.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// A place for the test's own files.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A command in this home.
+    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = pyro();
+        command.args(args).env("PYRO_HOME", self.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn output(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        self.command(args).output().expect("pyro runs")
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    pub fn ok(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        let output = self.output(args);
+        assert!(output.status.success(), "{}", told(&output));
+        String::from_utf8(output.stdout).expect("pyro prints text")
+    }
+
+    /// Runs a command with `--json` that must succeed; its document.
+    pub fn json<const N: usize>(&self, args: [&str; N]) -> Value {
+        let text = self.ok(with_json(&args));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Runs a command with `--json` that must fail; its exit code and its error.
+    pub fn fails<const N: usize>(&self, args: [&str; N]) -> (i32, Value) {
+        let output = self.output(with_json(&args));
+        assert!(!output.status.success(), "{}", told(&output));
+        let document: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", told(&output)));
+        (output.status.code().expect("an exit code"), document["error"].clone())
+    }
+
+    /// A new workspace with this seed; its id.
+    pub fn workspace(&self, seed: &Path) -> String {
+        let seed = seed.to_str().expect("a test's seed has a plain name");
+        let created = self.json(["workspace", "create", ENVIRONMENT, "--seed-path", seed]);
+        created["workspace_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Runs a shell script in a workspace; its standard output. It must succeed.
+    pub fn sh(&self, workspace: &str, script: &str) -> String {
+        self.ok(["workspace", "exec", workspace, "--", "sh", "-ec", script])
+    }
+
+    /// The daemon's process id.
+    pub fn daemon_pid(&self) -> i32 {
+        let status = self.json(["daemon", "status"]);
+        i32::try_from(status["pid"].as_u64().expect("a pid")).expect("a pid")
+    }
+
+    /// Command lines of living processes that name this home.
+    pub fn processes(&self) -> Vec<String> {
+        let home = self.path();
+        let home = home.as_os_str().as_encoded_bytes();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("procfs").flatten() {
+            let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let holds = |bytes: &[u8]| bytes.windows(home.len()).any(|window| window == home);
+            if holds(&line) || holds(&environment) {
+                found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let listed = self.output(["workspace", "list", "--json"]);
+        if let Ok(listed) = serde_json::from_slice::<Value>(&listed.stdout) {
+            for workspace in listed["workspaces"].as_array().into_iter().flatten() {
+                if let Some(id) = workspace["workspace_id"].as_str() {
+                    self.output(["workspace", "delete", id]);
+                }
+            }
+        }
+        self.output(["daemon", "stop"]);
+    }
+}
+
+fn with_json<'a, const N: usize>(args: &[&'a str; N]) -> Vec<&'a str> {
+    // Behind `--` everything belongs to the guest's command.
+    let at = args.iter().position(|arg| *arg == "--").unwrap_or(N);
+    [&args[..at], &["--json"], &args[at..]].concat()
+}
+
+/// Everything a command said.
+pub fn told(output: &Output) -> String {
+    format!(
+        "{}\nstdout: {}\nstderr: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
