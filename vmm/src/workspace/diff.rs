@@ -143,7 +143,8 @@ impl Workspace {
             binary.iter().for_each(|at| plan[*at] = Carried::No);
             wanted.retain(|(at, _)| !binary.contains(at));
         }
-        let outcome = self.fetch(wanted.into_iter().map(|(_, file)| file).collect()).await?;
+        let outcome =
+            self.fetch(wanted.into_iter().map(|(_, file)| file).collect(), deltas).await?;
         Ok((bytes + outcome.bytes, outcome.unsteady))
     }
 

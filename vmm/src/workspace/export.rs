@@ -42,7 +42,7 @@ impl Workspace {
             };
             let files = files_below(&changes, &path);
             events.progress("fetch", "", 0, None);
-            let outcome = self.fetch(files).await?;
+            let outcome = self.fetch(files, &changes).await?;
             match (outcome.unsteady.is_empty(), wanted) {
                 (true, _) => break (tree, changes, skipped, outcome.bytes),
                 // The guest no longer has what was reviewed, and the host never fetched it.

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use pyro_format::{ChunkId, MAX_CHUNK, MIN_CHUNK, TreePath};
+use pyro_format::{ChunkId, Delta, FileId, MAX_CHUNK, MIN_CHUNK, Node, TreePath};
 use pyro_proto::{Call, FileChunks, Piece, Reply};
 use pyro_store::{FileAssembler, Store, StoreWriter};
 use tokio::sync::mpsc;
@@ -23,8 +23,8 @@ use crate::guest::link::{Conversation, GuestError};
 const WHOLE: u64 = 1 << 20;
 /// Files and pieces in one call.
 const BATCH: usize = 1024;
-/// Bytes of content after which it pays to find out what is accounted for.
-const WORTH_ACCOUNTING: u64 = 4 << 20;
+/// Bytes of content from which on it pays to find out all that is accounted for.
+const WORTH_ACCOUNTING: u64 = 1 << 20;
 /// Messages in flight between the wire and the store.
 const IN_FLIGHT: usize = 8;
 
@@ -51,10 +51,14 @@ enum Part {
 }
 
 impl Workspace {
-    /// Makes the store hold the content of these files.
-    pub async fn fetch(&self, files: Vec<ReportedFile>) -> Result<FetchOutcome> {
+    /// Makes the store hold the content of these files, which are among those that `changes` from
+    /// the baseline bring.
+    pub async fn fetch(&self, files: Vec<ReportedFile>, changes: &[Delta]) -> Result<FetchOutcome> {
+        // What the baseline had at a changed path: the sources of moves.
+        let before: HashSet<FileId> = changes.iter().filter_map(|c| content(&c.old)).collect();
         let mut seen = HashSet::new();
         let mut wanted: Vec<_> = files.into_iter().filter(|f| seen.insert(f.content)).collect();
+        wanted.retain(|file| !before.contains(&file.content));
         let mut accounted = self.accounted.lock().await;
         if wanted.iter().map(|file| file.size).sum::<u64>() >= WORTH_ACCOUNTING {
             let (record, store) = (self.record(), self.store.clone());
@@ -191,6 +195,13 @@ impl Workspace {
         }
         conversation.done().await?;
         Ok((bytes, true))
+    }
+}
+
+fn content(node: &Option<Node>) -> Option<FileId> {
+    match node {
+        Some(Node::File { content, .. }) => Some(*content),
+        _ => None,
     }
 }
 
