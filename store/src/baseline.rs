@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use pyro_format::{BaselineId, BaselineKey, Mtime, RootId, TimesId, escape};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::durable;
 use crate::error::{Error, IoContext, Result};
 use crate::store::Store;
 
@@ -178,7 +177,7 @@ impl Store {
         if !path.exists() {
             return Err(Error::NoBaseline(id));
         }
-        durable::remove(&path).at("remove", path)
+        pyro_durable::remove(&path).at("remove", path)
     }
 
     /// Writes the record durably. Everything it reaches must be durable already. A sound record
@@ -192,7 +191,7 @@ impl Store {
             path: path.clone(),
             reason: error.to_string(),
         })?;
-        durable::write(&path, &bytes).at("write", path)
+        pyro_durable::write(&path, &bytes).at("write", path)
     }
 
     fn baseline_path(&self, id: BaselineId) -> PathBuf {

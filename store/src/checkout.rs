@@ -19,7 +19,6 @@ use rustix::fs::CWD;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::PathBytes;
-use crate::durable;
 use crate::error::{IoContext, Result};
 use crate::progress::Progress;
 use crate::store::Store;
@@ -120,7 +119,7 @@ pub(crate) fn remove_abandoned(records: &Path) -> Result<()> {
                     && remove::remove(&dir, &unfinished.name.0, &()).is_ok()
             });
             if gone {
-                durable::remove(&path).at("remove", &path)?;
+                pyro_durable::remove(&path).at("remove", &path)?;
             }
         }
     }

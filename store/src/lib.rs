@@ -19,7 +19,6 @@ mod baseline;
 mod catalog;
 mod checkout;
 mod descend;
-pub mod durable;
 mod error;
 mod index;
 mod ingest;

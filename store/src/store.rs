@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
 use crate::checkout;
-use crate::durable;
 use crate::error::{Error, IoContext, Result};
 use crate::index::{Candidate, Index};
 use crate::lru::Lru;
@@ -117,13 +116,13 @@ impl Store {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                     return Err(error).at("create", sub);
                 }
-                _ => durable::remove_unfinished(&sub).at("clean", &sub)?,
+                _ => pyro_durable::remove_unfinished(&sub).at("clean", &sub)?,
             }
         }
-        durable::remove_unfinished(&dir).at("clean", &dir)?;
+        pyro_durable::remove_unfinished(&dir).at("clean", &dir)?;
         if new {
             let path = dir.join(VERSION_FILE);
-            durable::write(&path, format!("{FORMAT}\n").as_bytes()).at("write", &path)?;
+            pyro_durable::write(&path, format!("{FORMAT}\n").as_bytes()).at("write", &path)?;
         }
         checkout::remove_abandoned(&dir.join("checkouts"))?;
         let catalog = Catalog::open(&dir.join("index"))?;
@@ -284,7 +283,7 @@ fn check_version(dir: &Path) -> Result<bool> {
             for entry in fs::read_dir(dir).at("read", dir)? {
                 let name = entry.at("read", dir)?.file_name();
                 let ours = OURS.iter().any(|ours| name == *ours)
-                    || name.as_encoded_bytes().starts_with(durable::TEMP_PREFIX.as_bytes());
+                    || name.as_encoded_bytes().starts_with(pyro_durable::TEMP_PREFIX.as_bytes());
                 if !ours {
                     let reason = "it holds other files";
                     return Err(Error::NotAStore { path: dir.to_owned(), reason });

@@ -23,7 +23,7 @@ pub fn initramfs(cache: &Path, kernel: &Kernel) -> Result<PathBuf> {
     }
     let mut image = Vec::new();
     write_initramfs(&mut image, AGENT, kernel)?;
-    pyro_store::durable::write(&path, &image).map_err(Error::io("write", &path))?;
+    pyro_durable::write(&path, &image).map_err(Error::io("write", &path))?;
     for entry in fs::read_dir(cache).map_err(Error::io("read", cache))?.flatten() {
         let other = entry.file_name();
         if other != name.as_str() && other.as_encoded_bytes().starts_with(b"initramfs-") {

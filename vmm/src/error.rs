@@ -215,9 +215,7 @@ fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
     match error {
         E::Missing(_) | E::Damaged { .. } | E::Decode { .. } | E::BaselineRecord { .. } => (
             ErrorCode::Damaged,
-            hint(
-                "'pyro store verify' tells all that is damaged; ingesting a healthy source again repairs it",
-            ),
+            hint("'pyro store verify' names all that is damaged and every path that it reaches"),
         ),
         E::ReadBack { .. } => (ErrorCode::Damaged, hint("the disk of PYRO_HOME may be failing")),
         E::NoBaseline(_) => {

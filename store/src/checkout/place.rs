@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use super::remove;
 use super::{CheckoutOptions, Unfinished};
 use crate::baseline::PathBytes;
-use crate::durable;
 use crate::error::{Error, IoContext, Result};
 use crate::store::Store;
 
@@ -86,7 +85,7 @@ impl Place {
             name: PathBytes(temp.clone()),
         };
         let json = serde_json::to_vec(&unfinished).map_err(std::io::Error::from);
-        durable::write(&record, &json.at("write", &record)?).at("write", &record)?;
+        pyro_durable::write(&record, &json.at("write", &record)?).at("write", &record)?;
         let (dest, force) = (dest.to_owned(), options.force);
         Ok(Self { dir, temp, dest, name, force, durable: options.durable, record })
     }
@@ -145,7 +144,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         // What cannot be removed now stays on record and is removed when the store is opened next.
         if remove::remove(&self.dir, &self.temp, &()).is_ok() {
-            let _ = durable::remove(&self.record);
+            let _ = pyro_durable::remove(&self.record);
         }
     }
 }

@@ -11,7 +11,6 @@ use zstd::bulk::Compressor;
 
 use super::decode_frame;
 use super::layout::{Encoding, Footer, Frame, HEADER, Record, checksum};
-use crate::durable;
 use crate::error::{Error, IoContext, Result};
 use crate::object::ObjectKey;
 
@@ -93,7 +92,7 @@ impl OpenPack {
     /// Starts a pack in `dir`, which must be where it will stay.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         let mut temp = tempfile::Builder::new()
-            .prefix(durable::TEMP_PREFIX)
+            .prefix(pyro_durable::TEMP_PREFIX)
             .tempfile_in(dir)
             .at("create a pack in", dir)?;
         temp.write_all(&HEADER).at("write", temp.path())?;
@@ -155,7 +154,7 @@ impl OpenPack {
         self.temp.as_file().sync_all().at("sync", &temp_path)?;
         self.read_back(&bytes)?;
         let path = dir.join(format!("{}.pack", blake3::Hash::from_bytes(digest)));
-        durable::publish(self.temp, &path).at("write", &path)?;
+        pyro_durable::publish(self.temp, &path).at("write", &path)?;
         Ok(SealedPack { path, len: self.len + bytes.len() as u64, footer: self.footer })
     }
 

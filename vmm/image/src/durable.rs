@@ -8,14 +8,7 @@ use crate::{Error, Progress, Result};
 
 /// Replaces `path` by `bytes`; after a crash at any point it holds the old or the new content.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create a file in", dir))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(Error::io("write", path))?;
-    file.persist(path).map_err(|error| Error::io("replace", path)(error.error))?;
-    sync_dir(dir)
+    pyro_durable::write(path, bytes).map_err(Error::io("write", path))
 }
 
 /// Writes a new file and syncs it; for files in a directory that is not yet in its final place.
@@ -71,7 +64,7 @@ fn read_hashed(
 
 /// Makes renames, creations and removals in `dir` durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
+    pyro_durable::sync_dir(dir).map_err(Error::io("sync", dir))
 }
 
 /// Removes a directory tree; one that is not there is fine.

@@ -1,7 +1,7 @@
 //! The files of a machine's directory that say what it is and how it ended.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -65,15 +65,7 @@ pub(crate) fn write(dir: &Path, name: &str, record: &impl Serialize) -> Result<(
     let path = dir.join(name);
     let text = serde_json::to_vec_pretty(record)
         .map_err(|source| Error::BadRecord { path: path.clone(), source })?;
-    let fresh = dir.join(format!("{name}.new"));
-    let put = || -> io::Result<()> {
-        let mut file = File::create(&fresh)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    put().map_err(Error::io("write", &path))
+    pyro_durable::write(&path, &text).map_err(Error::io("write", &path))
 }
 
 /// Reads a record; `None` if there is none.

@@ -126,7 +126,7 @@ impl Workspace {
 
     /// Follows a command of this guest to its end in the background and logs it.
     pub fn supervise(self: &Arc<Self>, sequence: u64) -> Arc<Feed> {
-        let feed = locked(&self.feeds).entry(sequence).or_insert_with(|| Arc::default()).clone();
+        let feed = locked(&self.feeds).entry(sequence).or_default().clone();
         let (workspace, following) = (self.clone(), feed.clone());
         tokio::spawn(async move {
             let exit = workspace.read_to_end(sequence, &following).await;

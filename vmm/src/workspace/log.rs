@@ -25,7 +25,7 @@ pub fn write(workspace: &Path, entry: &LogEntry) -> Result<()> {
     let path = file(workspace, entry.sequence);
     let bytes = serde_json::to_vec(entry)
         .map_err(|error| Error::BadRecord { path: path.clone(), reason: error.to_string() })?;
-    pyro_store::durable::write(&path, &bytes).map_err(Error::io("write", path))
+    pyro_durable::write(&path, &bytes).map_err(Error::io("write", path))
 }
 
 /// One entry; none if that command has not ended.

@@ -164,6 +164,6 @@ impl Record {
         let path = dir.join(FILE);
         let bytes = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::BadRecord { path: path.clone(), reason: error.to_string() })?;
-        pyro_store::durable::write(&path, &bytes).map_err(Error::io("write", path))
+        pyro_durable::write(&path, &bytes).map_err(Error::io("write", path))
     }
 }

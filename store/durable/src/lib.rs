@@ -40,7 +40,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes what writers that were killed left in `dir`.
-pub(crate) fn remove_unfinished(dir: &Path) -> io::Result<()> {
+pub fn remove_unfinished(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
