@@ -1,4 +1,11 @@
 //! The product as its users meet it: the `pyro` binary, real VMs, an isolated home for each test.
 
+mod bad_input;
+mod diff;
+mod export;
 mod main_job;
+mod names;
+mod push;
+mod served;
 mod support;
+mod tree;

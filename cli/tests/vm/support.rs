@@ -23,7 +23,10 @@ fn environments() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     let home = HOME.get_or_init(|| {
         let home = std::env::var_os("PYRO_TEST_HOME").map(PathBuf::from).unwrap_or_else(|| {
-            Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("tmp is in target").join("test-home")
+            Path::new(env!("CARGO_TARGET_TMPDIR"))
+                .parent()
+                .expect("tmp is in target")
+                .join("test-home")
         });
         // A pull verifies what is there; one at a time, across all test processes.
         let pulled = pyro().args(["env", "pull", ENVIRONMENT]).env("PYRO_HOME", &home).output();
@@ -42,7 +45,12 @@ pub struct Home {
 impl Home {
     /// An empty home with environments installed.
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// The same on the file system of `dir`.
+    pub fn new_in(dir: &Path) -> Self {
+        let dir = tempfile::tempdir_in(dir).expect("a temporary directory");
         let home = Self { dir };
         fs::create_dir(home.path()).expect("the home is new");
         symlink(environments().join("environments"), home.path().join("environments"))
