@@ -1,0 +1,136 @@
+//! One of each message, byte for byte. A released generation never changes: guests that were
+//! started before an upgrade still speak it.
+
+use std::fmt::{Debug, Write};
+
+use pyro_format::{ChunkId, EntryName, FileId, LinkTarget, Mode, Mtime, TreePath};
+use pyro_proto::*;
+use serde::Serialize;
+
+fn path(text: &str) -> TreePath {
+    TreePath::parse(text.as_bytes()).unwrap()
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
+
+struct Vectors(String);
+
+impl Vectors {
+    fn add<T: Serialize + Debug>(&mut self, message: &T) {
+        let frame = encode_frame(message).unwrap();
+        writeln!(self.0, "{message:?}").unwrap();
+        frame.iter().for_each(|byte| write!(self.0, "{byte:02x}").unwrap());
+        self.0.push('\n');
+    }
+}
+
+fn vectors() -> String {
+    let name = || EntryName::parse(b"n").unwrap();
+    let (mode, mtime, content) = (Mode::new(0o644), Mtime { secs: 3, nanos: 4 }, FileId::of(b"x"));
+    let mut out = Vectors(String::new());
+    for role in [Role::Control, Role::Content] {
+        out.add(&Hello { generation: 1, role });
+    }
+    out.add(&Welcome { now_ns: 5, hostname: "h".into(), root_mode: mode, root_mtime: mtime });
+    out.add(&Booted::Ready { agent_version: "0".into() });
+    out.add(&Booted::Failed { message: "m".into() });
+    for (source, body) in [
+        (Source::Lower, FetchBody::Nodes { paths: vec![path("a")] }),
+        (Source::Push(9), FetchBody::Range { path: path("a/b"), offset: 1, len: 2 }),
+    ] {
+        out.add(&Fetch { tag: 7, source, body });
+    }
+    for body in [
+        FetchedBody::Nodes(vec![NodeBytes { path: path("a"), tree: vec![1], times: vec![2] }]),
+        FetchedBody::Bytes(vec![3]),
+        FetchedBody::Error(2),
+    ] {
+        out.add(&Fetched { tag: 7, body });
+    }
+    let exec = ExecRequest {
+        id: 1,
+        argv: vec![bytes("sh")],
+        cwd: bytes("/workspace"),
+        env: vec![(bytes("K"), bytes("V"))],
+        timeout_ms: Some(6),
+        keep_bytes: 8,
+    };
+    let file = PushItem::File { name: name(), into: true };
+    for call in [
+        Call::Ping,
+        Call::Exec(exec),
+        Call::Attach { id: 1, stdout_from: 2, stderr_from: 3 },
+        Call::Kill { id: 1 },
+        Call::ListExecs,
+        Call::Forget { id: 1 },
+        Call::Report { full: true },
+        Call::Cut { paths: vec![path("a")] },
+        Call::Read { pieces: vec![Piece { path: path("a"), offset: 1, len: 2 }] },
+        Call::StagePush { id: 1, dest: path("a"), item: PushItem::Directory { mode } },
+        Call::StagePush { id: 1, dest: path("a"), item: file },
+        Call::CommitPush,
+        Call::AbortPush,
+        Call::PowerOff,
+    ] {
+        out.add(&call);
+    }
+    let exit = Exit {
+        code: 1,
+        timed_out: false,
+        killed: true,
+        duration_ms: 2,
+        stdout_bytes: 3,
+        stderr_bytes: 4,
+    };
+    let changes = vec![
+        Change::Enter { name: None, mode, mtime, base: Base::Same },
+        Change::Enter { name: Some(name()), mode, mtime, base: Base::Empty },
+        Change::Enter { name: Some(name()), mode, mtime, base: Base::Moved { from: path("a") } },
+        Change::Leave,
+        Change::Remove { name: name() },
+        Change::File { name: name(), mode, mtime, size: 1, content },
+        Change::Symlink { name: name(), mtime, target: LinkTarget::parse(b"t").unwrap() },
+        Change::Skipped { name: name(), kind: Special::Fifo },
+        Change::Skipped { name: name(), kind: Special::Socket },
+        Change::Skipped { name: name(), kind: Special::Device },
+    ];
+    let end = ReportEnd { records: 1, visited: 2, hashed_bytes: 3, cached_files: 4 };
+    let chunks = FileChunks { size: 1, content, mtime, chunks: vec![(ChunkId::of(b"x"), 1)] };
+    let execs = vec![
+        ExecInfo { id: 1, state: ExecState::Running },
+        ExecInfo { id: 2, state: ExecState::Exited(exit) },
+    ];
+    for reply in [
+        Reply::Alive,
+        Reply::Started,
+        Reply::Output { stream: Stream::Stdout, offset: 1, data: vec![2] },
+        Reply::Output { stream: Stream::Stderr, offset: 1, data: vec![2] },
+        Reply::Exited(exit),
+        Reply::Execs(execs),
+        Reply::Changes(changes),
+        Reply::ReportEnd(end),
+        Reply::Chunks(chunks),
+        Reply::Data(vec![1]),
+        Reply::Unreadable { message: "m".into() },
+        Reply::Staged { entries: 1, fetched_bytes: 2 },
+        Reply::Done,
+    ] {
+        out.add(&reply);
+    }
+    use ErrorKind::*;
+    for kind in [NotFound, Invalid, Conflict, NoSpace, Busy, Io] {
+        out.add(&Reply::Error(AgentError { kind, message: "m".into() }));
+    }
+    out.0
+}
+
+#[test]
+fn messages_of_generation_1_never_change() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/protocol/generation-1.txt");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(path, vectors()).unwrap();
+    }
+    assert_eq!(vectors(), std::fs::read_to_string(path).unwrap());
+}
