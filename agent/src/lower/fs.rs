@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -45,6 +46,10 @@ struct Shared {
     /// Small files fetched whole of which the kernel has read only the start so far.
     heads: Mutex<VecDeque<(u64, Vec<u8>)>>,
     content: Content,
+    /// Random for each mount. Overlayfs remembers in the upper layer which lower inode a file was
+    /// copied from, but inode numbers last only as long as the mount: another generation tells it
+    /// that such a memory is void, or it would take one file for another after a reboot.
+    generation: Generation,
 }
 
 impl Lower {
@@ -54,6 +59,7 @@ impl Lower {
             loading: Mutex::default(),
             heads: Mutex::default(),
             content,
+            generation: Generation(RandomState::new().hash_one(()) >> 32),
         };
         Self { shared: Arc::new(shared), runtime }
     }
@@ -162,6 +168,11 @@ impl Shared {
         Some(part)
     }
 
+    fn answer_entry(&self, reply: ReplyEntry, attr: Option<Attr>) {
+        // An entry with inode 0 is a negative one, and as lasting as the others.
+        reply.entry(&FOR_EVER, &file_attr(attr), self.generation);
+    }
+
     /// Fills a reply; `false` when the node is not there.
     fn list(&self, ino: u64, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
         let nodes = self.nodes.lock();
@@ -170,14 +181,14 @@ impl Shared {
         let Some(entries) = nodes.list(ino, from) else { return false };
         for (at, name) in [".", ".."].into_iter().enumerate().skip(offset as usize) {
             // The kernel takes no attributes from these two.
-            if reply.add(up.ino, at as u64 + 1, name, &FOR_EVER, &up, Generation(0)) {
+            if reply.add(up.ino, at as u64 + 1, name, &FOR_EVER, &up, self.generation) {
                 return true;
             }
         }
         for (at, (attr, name)) in (from as u64 + 3..).zip(entries) {
             let attr = file_attr(Some(attr));
             let name = OsStr::from_bytes(name);
-            if reply.add(attr.ino, at, name, &FOR_EVER, &attr, Generation(0)) {
+            if reply.add(attr.ino, at, name, &FOR_EVER, &attr, self.generation) {
                 break;
             }
         }
@@ -227,11 +238,6 @@ fn file_attr(attr: Option<Attr>) -> FileAttr {
     }
 }
 
-fn answer_entry(reply: ReplyEntry, attr: Option<Attr>) {
-    // An entry with inode 0 is a negative one, and as lasting as the others.
-    reply.entry(&FOR_EVER, &file_attr(attr), Generation(0));
-}
-
 impl Filesystem for Lower {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let wanted = [
@@ -253,7 +259,7 @@ impl Filesystem for Lower {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let known = self.shared.nodes.lock().lookup(parent.0, name.as_bytes());
         if let Some(attr) = known {
-            return answer_entry(reply, attr);
+            return self.shared.answer_entry(reply, attr);
         }
         let (shared, name) = (self.shared.clone(), name.as_bytes().to_vec());
         self.runtime.spawn(async move {
@@ -262,7 +268,7 @@ impl Filesystem for Lower {
             }
             let known = shared.nodes.lock().lookup(parent.0, &name);
             match known {
-                Some(attr) => answer_entry(reply, attr),
+                Some(attr) => shared.answer_entry(reply, attr),
                 None => reply.error(Errno::EIO),
             }
         });

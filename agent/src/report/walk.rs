@@ -91,7 +91,7 @@ pub fn full(workspace: &Workspace, emit: &mut dyn FnMut(Change) -> Result<()>) -
 fn unless_gone<T>(result: Result<T, Errno>, name: &[u8], verb: &str) -> Result<Option<T>> {
     match result {
         // A directory that became something else in between is as good as gone.
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ESTALE) => Ok(None),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
         other => other.map(Some).doing(|| format!("{verb} '{}'", escape(name))),
     }
 }

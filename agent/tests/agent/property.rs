@@ -320,3 +320,20 @@ fn content_written_through_a_mapping_after_a_report_is_seen_by_the_next() {
         }
     });
 }
+
+#[test]
+fn changed_files_are_not_taken_for_others_after_a_reboot() {
+    with_world(baseline(), |world| {
+        // Inode numbers follow the order in which directories are first seen.
+        fs::write(world.top.join("a/x"), "changed").unwrap();
+        fs::write(world.top.join("b/c/x"), "changed too").unwrap();
+        let before = world.tree();
+        let world = world.reboot(&baseline());
+        for first in ["b/c/y", "b/c", "b", "empty", "a/y"] {
+            let found = fs::read_dir(world.top.join(first)).unwrap();
+            found.for_each(|entry| drop(entry.unwrap().metadata().unwrap()));
+        }
+        assert_eq!(world.tree(), before);
+        assert_eq!(fs::read(world.top.join("a/x")).unwrap(), b"changed");
+    });
+}

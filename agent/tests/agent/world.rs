@@ -27,19 +27,25 @@ pub struct World {
     /// The scratch directory's upper layer.
     pub upper: PathBuf,
     runtime: Runtime,
-    _lower_runtime: Runtime,
-    _mounts: Mounts,
+    lower_runtime: Runtime,
+    mounts: Mounts,
 }
 
 /// Unmounts when everything else is gone.
 struct Mounts(tempfile::TempDir);
 
-impl Drop for Mounts {
-    fn drop(&mut self) {
+impl Mounts {
+    fn detach(&self) {
         for mounted in ["merged", "lower"] {
             let at = self.0.path().join(mounted);
             let _ = nix::mount::umount2(&at, nix::mount::MntFlags::MNT_DETACH);
         }
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        self.detach();
         let _ = std::fs::remove_dir(test_cgroup());
     }
 }
@@ -70,7 +76,7 @@ impl World {
             || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let host = Arc::new(Host::default());
         host.trees.lock().unwrap().insert(Source::Lower, baseline.clone());
-        let (runtime, lower_runtime) = (runtime(), runtime());
+        let (runtime, lower_runtime) = (new_runtime(), new_runtime());
         let agent = Self::agent(&dir, &host, &lower_runtime, &baseline);
         Self {
             agent,
@@ -79,8 +85,8 @@ impl World {
             top: dir.path().join("merged/ws"),
             upper: dir.path().join("scratch/upper"),
             runtime,
-            _lower_runtime: lower_runtime,
-            _mounts: Mounts(dir),
+            lower_runtime,
+            mounts: Mounts(dir),
         }
     }
 
@@ -117,6 +123,17 @@ impl World {
         })
     }
 
+    /// The same workspace after the VM was stopped and started.
+    pub fn reboot(self, baseline: &Item) -> Self {
+        let Self { agent, host, lower, top, upper, runtime, lower_runtime, mounts } = self;
+        // Ends what connections are left, and with them what holds the mounts.
+        drop((agent, runtime));
+        mounts.detach();
+        let runtime = new_runtime();
+        let agent = Self::agent(&mounts.0, &host, &lower_runtime, baseline);
+        Self { agent, host, lower, top, upper, runtime, lower_runtime, mounts }
+    }
+
     /// Opens a connection to the agent.
     pub fn connect(&self) -> Connection<'_> {
         let (guest, host) = tokio::io::duplex(1 << 16);
@@ -151,6 +168,10 @@ impl World {
         assert_eq!(reported, scanned);
         reported
     }
+}
+
+fn new_runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 fn test_cgroup() -> PathBuf {
