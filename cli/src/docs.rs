@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
+use pyro_api::ErrorCode;
 
 use crate::args::Cli;
 
@@ -47,6 +48,27 @@ fn the_command_line_page_is_in_step() {
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(written == page, "docs/cli.md is old: PYRO_UPDATE_DOCS=1 cargo test -p pyro-cli docs");
+}
+
+#[test]
+fn the_contract_lists_every_error_code_with_its_exit_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/public-contract.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut known = 0;
+    for line in text.lines() {
+        let Some((code, rest)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | "))
+        else {
+            continue;
+        };
+        let Ok(code) = serde_json::from_value::<ErrorCode>(code.into()) else { continue };
+        let exit = rest.split(' ').next().unwrap();
+        assert_eq!(exit, code.exit_code().to_string(), "{code:?}");
+        known += 1;
+    }
+    // serde names every variant when it refuses one.
+    let refused = serde_json::from_str::<ErrorCode>("\"?\"").unwrap_err().to_string();
+    let (_, variants) = refused.split_once("expected one of ").unwrap();
+    assert_eq!(known, variants.matches(", ").count() + 1, "{variants}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub struct HereDocument {
     pub workspace_id: String,
     /// What became of it.
     pub outcome: Outcome,
-    /// The command; `null` when it was interrupted.
+    /// The command; `null` when it was interrupted before it had started.
     pub command: Option<LogEntry>,
     /// What it changed.
     pub diff: DiffReply,

@@ -35,24 +35,37 @@ impl Launcher for SelfLauncher {
         home.create().map_err(|error| crate::error::Error::from(error).into_body().message)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
+            if self.answers(home).await {
+                return Ok(());
+            }
+            // Whoever has the lock either comes up or makes room.
+            if is_locked(home) && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
             let at = home.clone();
             let started = tokio::task::spawn_blocking(move || start(&at))
                 .await
                 .unwrap_or_else(|_| Err("the launcher broke off".into()));
-            let Err(reason) = started else { return Ok(()) };
-            // Someone else may have started one at the same moment: only one gets the lock.
-            if Client::new(home.clone()).call(&DaemonStatus {}, |_| {}).await.is_ok() {
-                return Ok(());
+            match started {
+                // Someone else was faster: only one daemon gets the lock.
+                Err(_) if is_locked(home) && Instant::now() < deadline => {}
+                Err(_) if self.answers(home).await => return Ok(()),
+                started => return started,
             }
-            if !is_locked(home) || Instant::now() > deadline {
-                return Err(reason);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     fn build(&self) -> String {
         pyro_api::build_id()
+    }
+}
+
+impl SelfLauncher {
+    /// Whether a daemon of this build listens.
+    async fn answers(&self, home: &Home) -> bool {
+        let status = Client::new(home.clone()).call(&DaemonStatus {}, |_| {}).await;
+        status.is_ok_and(|status| status.build == self.build())
     }
 }
 

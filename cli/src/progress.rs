@@ -14,7 +14,7 @@ pub const DELAY: Duration = Duration::from_millis(250);
 pub enum Look {
     /// A bar on the terminal.
     Bar,
-    /// One line for each phase: for logs.
+    /// One line for each phase: for logs, and for what takes minutes.
     Lines,
     /// Not at all.
     Hidden,
@@ -35,51 +35,53 @@ impl Progress {
         Self { look, bar, visible: Cell::new(false), phase: RefCell::default() }
     }
 
-    /// The work takes long enough to be shown.
+    /// The work takes long enough to be shown, as soon as it says what it does.
     pub fn show(&self) {
         self.visible.set(true);
-        match self.look {
-            Look::Bar => {
-                self.bar.set_draw_target(ProgressDrawTarget::stderr());
-                self.bar.enable_steady_tick(Duration::from_millis(100));
-            }
-            Look::Lines => self.line(),
-            Look::Hidden => {}
-        }
+        self.draw(true);
     }
 
     /// News from the work.
     pub fn update(&self, phase: &str, detail: &str, done: u64, total: Option<u64>) {
-        let message: String = [phase, detail].join(" ").trim().to_owned();
-        let message: String = message.chars().filter(|c| !c.is_control()).collect();
         let new_phase = *self.phase.borrow() != phase;
         if new_phase {
             phase.clone_into(&mut self.phase.borrow_mut());
-            if self.visible.get() {
-                self.line();
-            }
         }
-        if self.look != Look::Bar {
+        if self.look == Look::Bar {
+            let template = match total {
+                Some(_) => "{spinner} {msg} [{bar:24}] {percent}%",
+                None => "{spinner} {msg}",
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                self.bar.set_style(style.progress_chars("=> "));
+            }
+            match total {
+                Some(total) => self.bar.set_length(total),
+                None => self.bar.unset_length(),
+            }
+            self.bar.set_position(done);
+            let count = HumanCount(done).to_string();
+            let count = if total.is_none() && done > 0 { &count } else { "" };
+            self.bar.set_message(plain(&[phase, detail, count].join(" ")));
+        }
+        self.draw(new_phase);
+    }
+
+    fn draw(&self, new_phase: bool) {
+        let phase = self.phase.borrow();
+        if !self.visible.get() || !new_phase || phase.is_empty() {
             return;
         }
-        let template = match total {
-            Some(_) => "{spinner} {msg} [{bar:24}] {percent}%",
-            None => "{spinner} {msg}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style.progress_chars("=> "));
+        match self.look {
+            Look::Bar if self.bar.is_hidden() => {
+                self.bar.set_draw_target(ProgressDrawTarget::stderr());
+                self.bar.enable_steady_tick(Duration::from_millis(100));
+            }
+            Look::Lines => {
+                let _ = writeln!(std::io::stderr(), "pyro: {}", plain(&phase));
+            }
+            Look::Bar | Look::Hidden => {}
         }
-        match total {
-            Some(total) => self.bar.set_length(total),
-            None => self.bar.unset_length(),
-        }
-        self.bar.set_position(done);
-        let count = if total.is_none() && done > 0 {
-            format!(" {}", HumanCount(done))
-        } else {
-            String::new()
-        };
-        self.bar.set_message(message + &count);
     }
 
     /// Something else is about to be printed: progress goes away for good.
@@ -88,14 +90,12 @@ impl Progress {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.visible.set(false);
     }
+}
 
-    fn line(&self) {
-        let phase = self.phase.borrow();
-        if self.look == Look::Lines && !phase.is_empty() {
-            let phase: String = phase.chars().filter(|c| !c.is_control()).collect();
-            let _ = writeln!(std::io::stderr(), "{phase}");
-        }
-    }
+/// Without what could move the cursor, and without needless blanks.
+fn plain(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Drop for Progress {

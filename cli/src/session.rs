@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
 use crate::launch::SelfLauncher;
-use crate::progress;
+use crate::progress::DELAY;
 use crate::signals::Interrupts;
 use crate::ui::Ui;
 
 /// How long the daemon may take to undo a call that was hung up.
-const SETTLE: Duration = Duration::from_secs(10);
+pub const SETTLE: Duration = Duration::from_secs(10);
 
 /// What every command works with.
 pub struct Session {
@@ -58,7 +58,7 @@ impl Session {
         mut on: impl FnMut(Event) -> Result<(), Error>,
     ) -> Result<C::Reply, Error> {
         self.ensure().await?;
-        let progress = self.ui.progress();
+        let progress = self.ui.progress(C::NAME);
         let failed = RefCell::new(None);
         let stop = Notify::new();
         let mut work = Box::pin(self.client.call(call, |event| {
@@ -74,7 +74,7 @@ impl Session {
                 stop.notify_one();
             }
         }));
-        let mut delay = pin!(sleep(progress::DELAY));
+        let mut delay = pin!(sleep(DELAY));
         let mut shown = false;
         let error = loop {
             tokio::select! {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
-use pyro_api::{ErrorBody, ErrorDocument, SkippedEntry};
+use pyro_api::{Call, EnvironmentPull, ErrorBody, ErrorDocument, SkippedEntry};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -52,9 +52,13 @@ impl Ui {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Progress of one call.
-    pub fn progress(&self) -> Progress {
-        Progress::new(self.look)
+    /// Progress of the call of this name. Away from a terminal only what takes minutes tells how
+    /// far it is: a command's standard error is the command's.
+    pub fn progress(&self, call: &str) -> Progress {
+        Progress::new(match self.look {
+            Look::Lines if call != EnvironmentPull::NAME => Look::Hidden,
+            look => look,
+        })
     }
 
     /// Data, byte for byte.

@@ -129,6 +129,11 @@ impl Manager {
         self.detached.wait().await;
     }
 
+    /// How much of that work there is.
+    pub fn unsettled(&self) -> usize {
+        self.detached.len()
+    }
+
     /// All workspaces, oldest first.
     pub fn workspaces(&self) -> Vec<Arc<Workspace>> {
         let map = self.workspaces.read().unwrap_or_else(PoisonError::into_inner);

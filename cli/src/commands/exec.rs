@@ -6,10 +6,11 @@ use pyro_api::{
     ClientError, CommandResult, ErrorBody, ErrorCode, Event, ExecAttach, LogEntry, OutputStream,
     Run, WorkspaceExec,
 };
+use tokio::time::timeout;
 
 use crate::args::{ExecArgs, RunArgs};
 use crate::error::Error;
-use crate::session::Session;
+use crate::session::{SETTLE, Session};
 use crate::ui::Ui;
 
 /// Daemons in a row that may die before the command is given up.
@@ -43,16 +44,28 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<u8, Error> {
 
 /// `pyro workspace exec`
 pub async fn exec(session: &Session, args: ExecArgs) -> Result<u8, Error> {
-    let entry = follow(session, &args.into()).await?;
+    let entry = match follow(session, &args.into()).await? {
+        Ended::Itself(entry) => entry,
+        Ended::Killed(signal, _) => return Err(Error::Interrupted(signal)),
+    };
     if session.ui.json {
         session.ui.document(&entry)?;
     }
     Ok(finish(&session.ui, &entry.result))
 }
 
+/// How a followed command ended.
+pub enum Ended {
+    /// By itself, or by its timeout.
+    Itself(Box<LogEntry>),
+    /// Because of this signal to pyro; perhaps before it had started.
+    Killed(u8, Option<Box<LogEntry>>),
+}
+
 /// Runs a command of a workspace to its end, through the deaths of daemons: the guest goes on with
-/// it, and the next daemon knows it by its number.
-pub async fn follow(session: &Session, call: &WorkspaceExec) -> Result<LogEntry, Error> {
+/// it, and the next daemon knows it by its number. A signal hangs up, which kills the command, and
+/// waits until it is dead.
+pub async fn follow(session: &Session, call: &WorkspaceExec) -> Result<Ended, Error> {
     let mut follow = Follow::new(&session.ui);
     let mut result = session.stream(call, |event| follow.event(event)).await;
     for _ in 0..DAEMONS {
@@ -61,7 +74,15 @@ pub async fn follow(session: &Session, call: &WorkspaceExec) -> Result<LogEntry,
         session.ui.note("pyro: the daemon died; the command goes on under a new one");
         result = session.stream(&attach, |event| follow.event(event)).await;
     }
-    result
+    let signal = match result {
+        Ok(entry) => return Ok(Ended::Itself(Box::new(entry))),
+        Err(Error::Interrupted(signal)) => signal,
+        Err(error) => return Err(error),
+    };
+    session.interrupts.forget();
+    let Some(attach) = follow.attach() else { return Ok(Ended::Killed(signal, None)) };
+    let dead = timeout(SETTLE, session.stream(&attach, |_| Ok(()))).await;
+    Ok(Ended::Killed(signal, dead.ok().and_then(Result::ok).map(Box::new)))
 }
 
 /// Says why a command ended before its time, and gives its exit code.

@@ -8,7 +8,7 @@ use pyro_api::{
     ErrorCode, Export, ExportReply, OutputStream, WorkspaceDelete, WorkspaceDiff, WorkspaceInfo,
 };
 
-use super::exec;
+use super::exec::{self, Ended};
 use super::workspace::changes;
 use crate::args::{Ending, HereArgs};
 use crate::document::{HereDocument, Outcome};
@@ -104,13 +104,9 @@ impl Here<'_> {
     /// command only; a further one ends pyro and keeps the workspace.
     async fn finish(&self, call: &pyro_api::WorkspaceExec, ending: Ending) -> Result<u8, Error> {
         let ui = &self.session.ui;
-        let (code, command) = match exec::follow(self.session, call).await {
-            Ok(entry) => (exec::finish(ui, &entry.result), Some(entry)),
-            Err(Error::Interrupted(signal)) => {
-                self.session.interrupts.forget();
-                (128 + signal, None)
-            }
-            Err(error) => return Err(error),
+        let (code, command) = match exec::follow(self.session, call).await? {
+            Ended::Itself(entry) => (exec::finish(ui, &entry.result), Some(*entry)),
+            Ended::Killed(signal, entry) => (128 + signal, entry.map(|entry| *entry)),
         };
         let workspace_id = self.info.workspace_id.clone();
         let call = WorkspaceDiff { workspace_id, full: false, patch: true, stream: false };

@@ -100,11 +100,10 @@ async fn diff(session: &Session, args: DiffArgs) -> Result<(), Error> {
         (_, true) => diff::name_status,
         _ => diff::short,
     };
-    ui.reply(&reply, |reply| form(changes(reply)))?;
-    if !name_status {
-        ui.note(format_args!("tree {}", shown(&reply.tree)));
-    }
-    Ok(())
+    ui.reply(&reply, |reply| {
+        let tree = format!("tree {}\n", shown(&reply.tree));
+        form(changes(reply)) + if name_status { "" } else { &tree }
+    })
 }
 
 /// What a diff shows.

@@ -162,7 +162,10 @@ pub fn name_status(changes: Changes<'_>) -> String {
 pub fn stat(changes: Changes<'_>) -> String {
     let lines = lines(changes);
     let counts = |line: &Line<'_>| match line {
-        Line::Entry(entry) => entry.text_patch.as_deref().map(plus_minus),
+        // A patch without lines tells of a mode or an empty file.
+        Line::Entry(entry) => {
+            entry.text_patch.as_deref().map(plus_minus).filter(|(plus, minus)| plus + minus > 0)
+        }
         _ => None,
     };
     let widest = lines.iter().filter_map(counts).map(|(plus, minus)| plus + minus).max();

@@ -23,7 +23,8 @@ pub struct DaemonStatusReply {
     pub home: BytesText,
     /// Running workspaces.
     pub started_workspaces: u64,
-    /// Calls under way, this one not counted.
+    /// Calls under way, this one not counted; those whose callers hung up count until they are
+    /// undone.
     pub calls: u64,
 }
 

@@ -57,7 +57,7 @@ impl Server {
             pid: std::process::id(),
             home: self.manager.home().path().into(),
             started_workspaces: self.manager.running() as u64,
-            calls: self.calls().saturating_sub(1),
+            calls: self.calls().saturating_sub(1) + self.manager.unsettled() as u64,
         }
     }
 

@@ -114,6 +114,7 @@ fn stat_counts_lines_of_text_and_bytes_of_the_rest() {
         Some("--- a/notes.md\n+++ b/notes.md\n@@ -1,2 +1,3 @@\n same\n--- x\n+++ y\n+z\n".into());
     let mut mode = entry(Status::Modified, "run.sh");
     mode.new_size = mode.old_size;
+    mode.text_patch = Some("old mode 100644\nnew mode 100755\n".into());
     mode.new_mode = Some("755".into());
     let mut binary = entry(Status::Modified, "logo.png");
     binary.new_hash = Some("bb".into());
