@@ -65,12 +65,15 @@ pub enum Error {
     #[error("{0} does not exist")]
     NoPath(String),
     /// The workspace holds another tree than the one that was reviewed.
-    #[error("the workspace no longer holds tree {wanted}: it holds {found}")]
+    #[error("the workspace no longer holds tree {wanted}: it holds {found}{}", and_changed(.changed))]
     TreeChanged {
         /// What was asked for.
         wanted: String,
         /// What is there.
         found: String,
+        /// Files of which the host no longer gets the wanted content; none if it does not know
+        /// the wanted tree.
+        changed: Vec<TreePath>,
     },
     /// Files whose content changed each time it was fetched.
     #[error("{} keep changing, '{}' for one", .0.len(), .0.first().map(TreePath::to_string).unwrap_or_default())]
@@ -105,6 +108,26 @@ pub enum Error {
     /// A worker thread died.
     #[error("a part of the daemon failed: {0}")]
     Panicked(String),
+}
+
+/// The way out where nothing is at a path.
+const SPELLING: &str = "check the spelling; names are exact, and links are not followed";
+/// The way out where a path leaves the workspace.
+const INSIDE: &str = "paths are relative to /workspace, or absolute below it, without '..'";
+
+/// Names changed files, the first few.
+fn and_changed(paths: &[TreePath]) -> String {
+    const NAMED: usize = 5;
+    if paths.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> = paths.iter().take(NAMED).map(|path| format!("'{path}'")).collect();
+    let more = if paths.len() > NAMED {
+        format!(" and {} more", paths.len() - NAMED)
+    } else {
+        String::new()
+    };
+    format!("; changed since: {}{more}", named.join(", "))
 }
 
 impl Error {
@@ -173,11 +196,8 @@ impl Error {
                 }),
             ),
             Self::Invalid(_) => (ErrorCode::InvalidArgument, None),
-            Self::Outside(_) => (
-                ErrorCode::OutsideWorkspace,
-                hint("paths are relative to /workspace, or absolute below it, without '..'"),
-            ),
-            Self::NoPath(_) => (ErrorCode::PathNotFound, None),
+            Self::Outside(_) => (ErrorCode::OutsideWorkspace, hint(INSIDE)),
+            Self::NoPath(_) => (ErrorCode::PathNotFound, hint(SPELLING)),
             Self::TreeChanged { .. } => (
                 ErrorCode::TreeChanged,
                 hint("run 'pyro workspace diff' again and export the tree that it shows"),
@@ -225,8 +245,10 @@ fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::UnreadableSource,
             hint("a source is a directory or a .tar, .tar.gz or .tgz archive"),
         ),
-        E::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            (ErrorCode::PathNotFound, None)
+        E::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            (ErrorCode::PathNotFound, hint(SPELLING))
         }
         E::Io { action: "read" | "open" | "list", source, .. }
             if source.kind() == io::ErrorKind::PermissionDenied =>
@@ -250,8 +272,10 @@ fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
         E::Pattern { .. } | E::Name { .. } | E::TooDeep { .. } | E::BadTarget(_) => {
             (ErrorCode::InvalidArgument, None)
         }
-        E::Path(_) => (ErrorCode::OutsideWorkspace, None),
-        E::NoEntry(_) => (ErrorCode::PathNotFound, None),
+        E::Path(_) => (ErrorCode::OutsideWorkspace, hint(INSIDE)),
+        E::NoEntry(_) => (ErrorCode::PathNotFound, hint(SPELLING)),
+        // Something on the way to the path is no directory.
+        E::WrongKind { wanted: "directory", .. } => (ErrorCode::PathNotFound, hint(SPELLING)),
         E::WrongKind { .. } => (ErrorCode::InvalidArgument, None),
         E::NoParent(_) => (ErrorCode::PathNotFound, hint("make the directory first")),
         E::Exists(_) => {
@@ -307,7 +331,7 @@ fn machine(error: &pyro_machine::Error) -> (ErrorCode, Option<String>) {
 fn guest(error: &GuestError) -> (ErrorCode, Option<String>) {
     match error {
         GuestError::Refused(error) => match error.kind {
-            ErrorKind::NotFound => (ErrorCode::PathNotFound, None),
+            ErrorKind::NotFound => (ErrorCode::PathNotFound, Some(SPELLING.to_owned())),
             ErrorKind::Invalid => (ErrorCode::InvalidArgument, None),
             ErrorKind::Conflict => (
                 ErrorCode::Conflict,

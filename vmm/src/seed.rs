@@ -1,6 +1,7 @@
 //! What callers say about a source, in the store's words, and what the store says, in theirs.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{BytesText, SeedOptions, SkippedEntry};
@@ -22,7 +23,7 @@ pub fn absolute(path: &BytesText) -> Result<PathBuf> {
 /// Whether the source is one file or link, rather than a directory or an archive.
 pub fn is_single(path: &Path) -> Result<bool> {
     let kind = fs::symlink_metadata(path).map_err(|source| {
-        if source.kind() == std::io::ErrorKind::NotFound {
+        if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
             Error::NoPath(escape(path.as_os_str().as_encoded_bytes()))
         } else {
             Error::io("read", path)(source)

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod diff;
+mod disk;
 mod export;
 mod main_job;
 mod names;

@@ -71,7 +71,10 @@ fn a_push_merges_files_directories_and_archives() {
 
     let file = home.scratch("file.txt");
     fs::write(&file, "a file\n").unwrap();
-    assert_eq!(str_of(&push(&home, &id, &file, "made/for/it/"), "destination"), "/workspace/made/for/it");
+    assert_eq!(
+        str_of(&push(&home, &id, &file, "made/for/it/"), "destination"),
+        "/workspace/made/for/it"
+    );
     push(&home, &id, &file, "/workspace/d");
     push(&home, &id, &file, "named/else.txt");
     push(&home, &id, &file, "a");
@@ -84,7 +87,10 @@ fn a_push_merges_files_directories_and_archives() {
 with tarfile.open(sys.argv[1], 'w:gz') as archive: archive.add(sys.argv[2], 'packed')";
     python(pack, [&archive, &source]);
     push(&home, &id, &archive, "from-archive");
-    assert_eq!(home.sh(&id, "cat from-archive/packed/a from-archive/packed/d/deeper/f"), "new\nf\n");
+    assert_eq!(
+        home.sh(&id, "cat from-archive/packed/a from-archive/packed/d/deeper/f"),
+        "new\nf\n"
+    );
 
     let after = home.json(["workspace", "status", &id]);
     for field in ["baseline", "baseline_tree", "workspace_seed"] {

@@ -129,19 +129,27 @@ impl Listing {
             .filter(|path| self.0.get(*path) != other.0.get(*path))
             .map(|path| {
                 let path_text = String::from_utf8_lossy(&path[..path.len().min(200)]);
-                format!("{path_text:?}: {:?}\n   instead of {:?}", self.0.get(path), other.0.get(path))
+                format!(
+                    "{path_text:?}: {:?}\n   instead of {:?}",
+                    self.0.get(path),
+                    other.0.get(path)
+                )
             })
             .collect();
         let shown = differing.len().min(20);
-        assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing[..shown].join("\n"));
+        assert!(
+            differing.is_empty(),
+            "{} differ:\n{}",
+            differing.len(),
+            differing[..shown].join("\n")
+        );
     }
 }
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits = text.trim_matches('-').as_bytes();
-    let byte = |pair: &[u8]| {
-        u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex")
-    };
+    let byte =
+        |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("hex"), 16).expect("hex");
     digits.chunks(2).map(byte).collect()
 }
 

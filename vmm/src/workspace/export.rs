@@ -50,6 +50,7 @@ impl Workspace {
                     return Err(Error::TreeChanged {
                         wanted: wanted.to_string(),
                         found: current.to_string(),
+                        changed: outcome.unsteady,
                     });
                 }
                 (false, _) if tries >= TRIES => return Err(Error::Unsteady(outcome.unsteady)),
@@ -95,6 +96,7 @@ impl Workspace {
             .ok_or_else(|| Error::TreeChanged {
                 wanted: wanted.to_string(),
                 found: current.to_string(),
+                changed: Vec::new(),
             })?
             .into();
         let (store, baseline) = (self.store.clone(), record.baseline_tree.root);

@@ -40,10 +40,10 @@ pub struct FetchOutcome {
 /// A file to be put together, part by part.
 enum Part {
     Begin(ReportedFile),
-    /// A chunk that the host has and the guest may refer to.
+    /// A chunk that the host has and the guest may refer to, or that came earlier in this fetch.
     Existing(ChunkId),
-    /// A chunk that begins here and has so many bytes.
-    Chunk(usize),
+    /// A chunk that begins here: what it was said to be, and how many bytes it has.
+    Chunk(ChunkId, usize),
     Data(Vec<u8>),
     /// The file cannot be read (any more).
     Broken,
@@ -142,11 +142,16 @@ impl Workspace {
             });
         }
         let mut bytes = 0;
+        // Chunks that repeat, as the zeroes of a sparse file do, cross once.
+        let mut sent = HashSet::new();
         for (file, cut) in files.iter().zip(cuts) {
             put(parts, Part::Begin(file.clone())).await?;
             let done = match cut {
                 Some(cut) => {
-                    let (read, whole) = self.send_chunks(file, &cut, accounted, parts).await?;
+                    let here = |id: ChunkId| accounted.has_chunk(id) && self.store.has_chunk(id);
+                    let here: Vec<bool> =
+                        cut.chunks.iter().map(|(id, _)| here(*id) || !sent.insert(*id)).collect();
+                    let (read, whole) = self.send_chunks(file, &cut, &here, parts).await?;
                     bytes += read;
                     whole
                 }
@@ -157,21 +162,17 @@ impl Workspace {
         Ok(bytes)
     }
 
-    /// Sends one file's parts; the bytes that crossed, and whether it could be read to its end.
+    /// Sends one file's parts, but for the chunks that are `here`; the bytes that crossed, and
+    /// whether it could be read to its end.
     async fn send_chunks(
         &self,
         file: &ReportedFile,
         cut: &FileChunks,
-        accounted: &super::accounted::Accounted,
+        here: &[bool],
         parts: &mpsc::Sender<Part>,
     ) -> Result<(u64, bool)> {
-        let here: Vec<bool> = cut
-            .chunks
-            .iter()
-            .map(|(id, _)| accounted.has_chunk(*id) && self.store.has_chunk(*id))
-            .collect();
         let (mut pieces, mut offset) = (Vec::new(), 0);
-        for ((_, len), here) in cut.chunks.iter().zip(&here) {
+        for ((_, len), here) in cut.chunks.iter().zip(here) {
             let len = u64::from(*len);
             if !here {
                 pieces.push(Piece { path: file.path.clone(), offset, len });
@@ -182,11 +183,11 @@ impl Workspace {
         let mut conversation = Conversation::open(&self.machine, &call).await?;
         let mut bytes = 0;
         for ((id, len), here) in cut.chunks.iter().zip(here) {
-            if here {
+            if *here {
                 put(parts, Part::Existing(*id)).await?;
                 continue;
             }
-            put(parts, Part::Chunk(*len as usize)).await?;
+            put(parts, Part::Chunk(*id, *len as usize)).await?;
             let read = pass_on(&mut conversation, u64::from(*len), parts).await?;
             bytes += read;
             if read < u64::from(*len) {
@@ -271,15 +272,20 @@ fn assemble_one(
     let mut given = None;
     loop {
         match parts.blocking_recv() {
-            Some(Part::Existing(id)) => {
-                assembler.push_existing(id)?;
-            }
-            Some(Part::Chunk(len)) => given = Some(len),
+            Some(Part::Existing(id)) => match assembler.push_existing(id) {
+                // It was to come earlier in this fetch, and what came was something else.
+                Err(pyro_store::Error::Missing(_)) => return Ok(false),
+                pushed => drop(pushed?),
+            },
+            Some(Part::Chunk(id, len)) => given = Some((id, len)),
             Some(Part::Data(data)) => {
                 pending.extend_from_slice(&data);
                 match given {
-                    Some(len) if pending.len() == len => {
-                        assembler.push_chunk(&pending)?;
+                    Some((id, len)) if pending.len() == len => {
+                        // Later claims of this id rest on it.
+                        if assembler.push_chunk(&pending)? != id {
+                            return Ok(false);
+                        }
                         pending.clear();
                     }
                     Some(_) => {}
