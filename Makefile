@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 .PHONY: help setup build demo test check bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what this host lacks (says what and why)
 	@scripts/setup.sh
@@ -26,7 +26,8 @@ test: setup ## all tests, those in real microVMs among them
 		$(CARGO) test --workspace --locked; \
 	fi
 
-check: cargo-deny ## formatting, lints, documentation, dependencies
+check: cargo-deny ## formatting, lints, layers, documentation, dependencies
+	scripts/check-layers.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
@@ -37,9 +38,12 @@ check: cargo-deny ## formatting, lints, documentation, dependencies
 cargo-deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
 
-bench: build ## measure, beside the tools people use today
-	@test -x bench/run.sh || { echo "there is no bench/run.sh" >&2; exit 1; }
+bench: build ## measure, beside the tools people use today: docs/benchmarks.md
 	bench/run.sh
+
+.PHONY: first-run
+first-run: build ## write docs/first-run.md by doing what it shows
+	scripts/first-run.sh
 
 clean: ## remove build output
 	$(CARGO) clean

@@ -5,10 +5,11 @@ A job that a tool has no equivalent of is None.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import shutil
 
-from measure import Cost, Pyro, disk_bytes, peak_mib, reset_peak, run_measured
+from measure import Cost, Pyro, disk_bytes, peak_mib, reset_peak, run, run_measured
 
 JOBS = ["ingest", "unchanged", "v2", "diff", "restore", "verify"]
 
@@ -18,18 +19,18 @@ class PyroTool:
 
     def __init__(self, program: str, work: pathlib.Path):
         self.pyro = Pyro(program, work / "pyro-home")
-        self.work = work
-        self.pid = self.pyro.start()
         self.ids: list[str] = []
 
     def _call(self, *args: str) -> tuple[dict, Cost]:
         """The daemon does the work: its memory counts, and so does its client's."""
-        reset_peak(self.pid)
+        # An idle daemon may have ended while other tools were at work.
+        daemon = self.pyro.start()
+        reset_peak(daemon)
         document, seconds = self.pyro.json("store", *args)
-        # The client streams events; what it takes is measured on a call without work.
-        return document, Cost(seconds, peak_mib(self.pid) + self._client_mib())
+        return document, Cost(seconds, peak_mib(daemon) + self._client_mib())
 
     def _client_mib(self) -> float:
+        # The client only passes lines on: the same for every call.
         if not hasattr(self, "_client"):
             argv = [self.pyro.program, "store", "list"]
             self._client = run_measured(argv, env=self.pyro.env).peak_mib
@@ -82,14 +83,7 @@ class Restic:
     ingest = unchanged = v2 = _backup
 
     def diff(self) -> Cost:
-        import json
-        import subprocess
-
-        from os import environ
-
-        listed = subprocess.run(
-            ["restic", "snapshots", "--json"], env={**environ, **self.env}, check=True, capture_output=True
-        )
+        listed = run(["restic", "snapshots", "--json"], env=self.env)
         ids = [snapshot["id"] for snapshot in json.loads(listed.stdout)]
         return self._run("diff", ids[0], ids[-1])
 

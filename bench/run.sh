@@ -22,6 +22,7 @@ if [[ ${#missing[@]} -gt 0 ]] && command -v apt-get >/dev/null; then
 fi
 
 "$here/corpora.sh" "$cache/corpora"
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/bench.py" \
     --pyro "${PYRO:-$here/../target/release/pyro}" \
     --corpora "$cache/corpora" \

@@ -68,9 +68,13 @@ def complaints(metadata: dict):
                 yield f"{name} depends on {dep['name']}, which it must not know"
             if dep["name"] in MUST_NOT_KNOW.get(name, set()):
                 yield f"{name} depends on {dep['name']}, which it must do without"
+        folder = pathlib.Path(package["manifest_path"]).parent
+        for path in sorted(folder.rglob("src/**/*.rs")):
+            if path.name != "sys.rs" and "allow(unsafe_code)" in path.read_text():
+                yield f"{path}: unsafe code belongs in the crate's sys.rs"
         if name in NEVER_NAMES:
             pattern, why = NEVER_NAMES[name]
-            for path, text in sources(pathlib.Path(package["manifest_path"]).parent):
+            for path, text in sources(folder):
                 for number, line in enumerate(text.splitlines(), 1):
                     if re.search(pattern, line) and not line.lstrip().startswith("//"):
                         yield f"{path}:{number}: {name}: {why}: {line.strip()}"
