@@ -43,8 +43,8 @@ pub fn mount_environment() -> Result<()> {
     };
     disk(IMAGE_DISK, IMAGE, "erofs", MsFlags::MS_RDONLY | MsFlags::MS_NOATIME, None)?;
     // Inode tables the host left out are zeros already, for the disk is sparse: writing them would
-    // only fill it.
-    disk(SCRATCH_DISK, SCRATCH, "ext4", MsFlags::MS_NOATIME, Some("noinit_itable"))?;
+    // only fill it. What is deleted is given back to the host.
+    disk(SCRATCH_DISK, SCRATCH, "ext4", MsFlags::MS_NOATIME, Some("noinit_itable,discard"))?;
     let root = Path::new(SCRATCH).join("root");
     let (upper, work) = (root.join("upper"), root.join("work"));
     for dir in [&upper, &work, Path::new(NEW_ROOT)] {

@@ -1,6 +1,7 @@
 //! The programs that can run a machine, behind one trait.
 
 mod probe;
+mod program;
 mod qemu;
 
 use std::io::Read;
@@ -12,7 +13,7 @@ use crate::vsock::{MissingService, VsockDevice};
 use crate::{BackendKind, MachineSpec, Result};
 
 pub use probe::{Verdict, probe_kvm};
-pub use qemu::{QemuFacts, qemu_facts};
+pub use program::{QemuFacts, qemu_facts};
 
 /// Something that boots a machine in its directory.
 pub(crate) trait Backend {

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::process::boot_id;
 use crate::{Error, Result, records};
 
-use super::qemu::{Accel, CommandLine, qemu_facts};
+use super::program::qemu_facts;
+use super::qemu::{Accel, CommandLine};
 
 /// The kernel says something within this time, or KVM does not run it.
 const FIRST_BYTE: Duration = Duration::from_secs(5);
