@@ -40,14 +40,24 @@ pub struct FetchOutcome {
 /// A file to be put together, part by part.
 enum Part {
     Begin(ReportedFile),
-    /// A chunk that the host has and the guest may refer to, or that came earlier in this fetch.
+    /// A chunk that the host has and the guest may refer to.
     Existing(ChunkId),
+    /// A chunk that must have come earlier in this fetch.
+    Repeated(ChunkId),
     /// A chunk that begins here: what it was said to be, and how many bytes it has.
     Chunk(ChunkId, usize),
     Data(Vec<u8>),
     /// The file cannot be read (any more).
     Broken,
     End,
+}
+
+/// Where a chunk comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Host,
+    Guest,
+    Earlier,
 }
 
 impl Workspace {
@@ -148,10 +158,17 @@ impl Workspace {
             put(parts, Part::Begin(file.clone())).await?;
             let done = match cut {
                 Some(cut) => {
-                    let here = |id: ChunkId| accounted.has_chunk(id) && self.store.has_chunk(id);
-                    let here: Vec<bool> =
-                        cut.chunks.iter().map(|(id, _)| here(*id) || !sent.insert(*id)).collect();
-                    let (read, whole) = self.send_chunks(file, &cut, &here, parts).await?;
+                    let origin = |id: ChunkId| {
+                        if accounted.has_chunk(id) && self.store.has_chunk(id) {
+                            Origin::Host
+                        } else if sent.insert(id) {
+                            Origin::Guest
+                        } else {
+                            Origin::Earlier
+                        }
+                    };
+                    let origins: Vec<_> = cut.chunks.iter().map(|c| c.0).map(origin).collect();
+                    let (read, whole) = self.send_chunks(file, &cut, &origins, parts).await?;
                     bytes += read;
                     whole
                 }
@@ -162,19 +179,19 @@ impl Workspace {
         Ok(bytes)
     }
 
-    /// Sends one file's parts, but for the chunks that are `here`; the bytes that crossed, and
+    /// Sends one file's parts, each chunk from where it comes; the bytes that crossed, and
     /// whether it could be read to its end.
     async fn send_chunks(
         &self,
         file: &ReportedFile,
         cut: &FileChunks,
-        here: &[bool],
+        origins: &[Origin],
         parts: &mpsc::Sender<Part>,
     ) -> Result<(u64, bool)> {
         let (mut pieces, mut offset) = (Vec::new(), 0);
-        for ((_, len), here) in cut.chunks.iter().zip(here) {
+        for ((_, len), origin) in cut.chunks.iter().zip(origins) {
             let len = u64::from(*len);
-            if !here {
+            if *origin == Origin::Guest {
                 pieces.push(Piece { path: file.path.clone(), offset, len });
             }
             offset += len;
@@ -182,10 +199,17 @@ impl Workspace {
         let call = Call::Read { pieces };
         let mut conversation = Conversation::open(&self.machine, &call).await?;
         let mut bytes = 0;
-        for ((id, len), here) in cut.chunks.iter().zip(here) {
-            if *here {
-                put(parts, Part::Existing(*id)).await?;
-                continue;
+        for ((id, len), origin) in cut.chunks.iter().zip(origins) {
+            match origin {
+                Origin::Host => {
+                    put(parts, Part::Existing(*id)).await?;
+                    continue;
+                }
+                Origin::Earlier => {
+                    put(parts, Part::Repeated(*id)).await?;
+                    continue;
+                }
+                Origin::Guest => {}
             }
             put(parts, Part::Chunk(*id, *len as usize)).await?;
             let read = pass_on(&mut conversation, u64::from(*len), parts).await?;
@@ -249,9 +273,10 @@ fn assemble(
 ) -> Result<(Vec<ReportedFile>, Vec<TreePath>)> {
     let mut writer = store.writer()?;
     let (mut verified, mut unsteady) = (Vec::new(), Vec::new());
+    let mut came = HashSet::new();
     while let Some(part) = parts.blocking_recv() {
         let Part::Begin(file) = part else { continue };
-        if assemble_one(&mut writer, &file, &mut parts)? {
+        if assemble_one(&mut writer, &file, &mut parts, &mut came)? {
             verified.push(file);
         } else {
             unsteady.push(file.path);
@@ -265,6 +290,7 @@ fn assemble_one(
     writer: &mut StoreWriter,
     file: &ReportedFile,
     parts: &mut mpsc::Receiver<Part>,
+    came: &mut HashSet<ChunkId>,
 ) -> Result<bool> {
     let mut assembler = writer.assemble_file();
     let mut pending = Vec::new();
@@ -272,20 +298,20 @@ fn assemble_one(
     let mut given = None;
     loop {
         match parts.blocking_recv() {
-            Some(Part::Existing(id)) => match assembler.push_existing(id) {
-                // It was to come earlier in this fetch, and what came was something else.
-                Err(pyro_store::Error::Missing(_)) => return Ok(false),
-                pushed => drop(pushed?),
-            },
+            // That the store has it proves nothing: it may be another workspace's.
+            Some(Part::Repeated(id)) if !came.contains(&id) => return Ok(false),
+            Some(Part::Existing(id) | Part::Repeated(id)) => {
+                assembler.push_existing(id)?;
+            }
             Some(Part::Chunk(id, len)) => given = Some((id, len)),
             Some(Part::Data(data)) => {
                 pending.extend_from_slice(&data);
                 match given {
                     Some((id, len)) if pending.len() == len => {
-                        // Later claims of this id rest on it.
                         if assembler.push_chunk(&pending)? != id {
                             return Ok(false);
                         }
+                        came.insert(id);
                         pending.clear();
                     }
                     Some(_) => {}
@@ -319,4 +345,67 @@ fn push_cut(
     }
     pending.drain(..start);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use pyro_store::StoreOptions;
+
+    use super::*;
+
+    /// A guest that knows the ids of somebody else's content names them without having it.
+    #[test]
+    fn a_chunk_that_never_came_is_not_taken_from_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let secret = b"somebody else's".to_vec();
+        let mut writer = store.writer().unwrap();
+        let id = writer.put_chunk(&secret).unwrap();
+        writer.commit().unwrap();
+
+        let file = |name: &str, content: &[u8]| ReportedFile {
+            path: TreePath::parse(name.as_bytes()).unwrap(),
+            size: content.len() as u64,
+            content: FileId::of(content),
+        };
+        let (wrong, stolen) = (file("wrong", b"anything"), file("stolen", &secret));
+        let (sender, receiver) = mpsc::channel(16);
+        for part in [
+            Part::Begin(wrong.clone()),
+            Part::Chunk(id, secret.len()),
+            Part::Data(vec![0; secret.len()]),
+            Part::End,
+            Part::Begin(stolen.clone()),
+            Part::Repeated(id),
+            Part::End,
+        ] {
+            sender.try_send(part).ok().unwrap();
+        }
+        drop(sender);
+        let (verified, unsteady) = assemble(&store, receiver).unwrap();
+        assert_eq!(verified, []);
+        assert_eq!(unsteady, [wrong.path, stolen.path]);
+    }
+
+    #[test]
+    fn a_chunk_that_came_serves_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), StoreOptions::default()).unwrap();
+        let half = vec![7; MIN_CHUNK];
+        let whole = [half.clone(), half.clone()].concat();
+        let id = ChunkId::of(&half);
+        let file = ReportedFile {
+            path: TreePath::parse(b"f").unwrap(),
+            size: whole.len() as u64,
+            content: FileId::of(&whole),
+        };
+        let (sender, receiver) = mpsc::channel(16);
+        let begin = Part::Begin(file.clone());
+        let chunk = Part::Chunk(id, half.len());
+        for part in [begin, chunk, Part::Data(half), Part::Repeated(id), Part::End] {
+            sender.try_send(part).ok().unwrap();
+        }
+        drop(sender);
+        assert_eq!(assemble(&store, receiver).unwrap(), (vec![file], vec![]));
+    }
 }
