@@ -47,3 +47,21 @@ fn the_main_job_from_create_to_delete() {
     home.ok(["daemon", "stop"]);
     assert_eq!(home.processes(), Vec::<String>::new());
 }
+
+#[test]
+fn the_same_change_made_at_another_time_is_exported_too() {
+    let home = Home::new();
+    let seed = home.scratch("seed");
+    fs::create_dir(&seed).unwrap();
+    fs::write(seed.join("file"), "one\n").unwrap();
+    let mut trees = Vec::new();
+    for (turn, date) in ["2001-02-03", "2004-05-06"].into_iter().enumerate() {
+        let id = home.workspace(&seed);
+        home.sh(&id, &format!("echo two >> file; touch -d {date} file"));
+        trees.push(home.json(["workspace", "diff", &id])["tree"].clone());
+        let output = home.scratch(&format!("out{turn}"));
+        home.ok(["workspace", "export", &id, ".", "--output", output.to_str().unwrap()]);
+        assert_eq!(fs::read_to_string(output.join("file")).unwrap(), "one\ntwo\n");
+    }
+    assert_eq!(trees[0], trees[1]);
+}

@@ -99,11 +99,11 @@ impl Workspace {
     pub async fn remember(&self, shown: Shown) -> Result<Shown> {
         let store = self.store.clone();
         let shown = blocking(move |_| {
-            if !store.contains(shown.id()) {
-                let mut writer = store.writer()?;
-                store_nodes(&mut writer, &shown.merged)?;
-                writer.commit()?;
-            }
+            // Nodes that are there already cost a look each. That the root is there tells nothing of
+            // the times: the same change may have been made before, at another time.
+            let mut writer = store.writer()?;
+            store_nodes(&mut writer, &shown.merged)?;
+            writer.commit()?;
             Ok(shown)
         });
         let shown = shown.await?;
