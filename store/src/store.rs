@@ -231,20 +231,20 @@ impl Shared {
             return Ok(None);
         }
         let slot = (*number, record.frame);
-        let cached = locked(&self.frames).get(&slot);
-        let frame = match cached {
-            Some(frame) => frame,
-            None => {
-                let line = pack.frame(&file, record.frame)?;
-                let frame = Arc::new(decode_frame(&line, pack.stored(&file, &line)?)?);
-                locked(&self.frames).insert(slot, frame.clone(), frame.len());
-                frame
-            }
-        };
         let start = record.offset as usize;
-        let bytes = ObjectBytes::new(frame, start..start + record.len as usize)
-            .ok_or("the object lies outside its frame")?;
-        if key.matches(&bytes) { Ok(Some(bytes)) } else { Err("its bytes do not match its id") }
+        let cut = |frame: Arc<Vec<u8>>| {
+            ObjectBytes::new(frame, start..start + record.len as usize)
+                .filter(|bytes| key.matches(bytes))
+        };
+        if let Some(bytes) = locked(&self.frames).get(&slot).and_then(cut) {
+            return Ok(Some(bytes));
+        }
+        // Not in memory, or damaged when it was read: what is on the disk now counts.
+        let line = pack.frame(&file, record.frame)?;
+        let frame = Arc::new(decode_frame(&line, pack.stored(&file, &line)?)?);
+        let bytes = cut(frame.clone()).ok_or("its bytes do not match its id")?;
+        locked(&self.frames).insert(slot, frame.clone(), frame.len());
+        Ok(Some(bytes))
     }
 
     pub(crate) fn file(&self, number: u32, pack: &Pack) -> Result<Arc<File>, &'static str> {

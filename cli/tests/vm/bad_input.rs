@@ -289,7 +289,7 @@ fn a_full_disk_is_an_error_and_no_wreck() {
     let Some(small) = Tmpfs::mount("24m") else { return };
     let home = Home::new_in(&small.0);
     let elsewhere = tempfile::tempdir().unwrap();
-    fs::write(elsewhere.path().join("big"), random(40 << 20)).unwrap();
+    fs::write(elsewhere.path().join("big"), random(1, 40 << 20)).unwrap();
     let seed = elsewhere.path().to_str().unwrap();
     home.ok(["workspace", "list"]);
     let before = home.remains();
@@ -302,7 +302,7 @@ fn a_full_disk_is_an_error_and_no_wreck() {
     );
     assert_eq!(home.remains(), before);
     // It goes on with what fits, and nothing of what did not is in the way.
-    fs::write(elsewhere.path().join("big"), random(4 << 20)).unwrap();
+    fs::write(elsewhere.path().join("big"), random(1, 4 << 20)).unwrap();
     home.json(["store", "ingest", seed]);
     assert_eq!(home.json(["store", "verify"])["clean"], true);
 }
@@ -313,7 +313,7 @@ fn an_export_to_a_full_disk_leaves_nothing() {
     let home = Home::new();
     let seed = home.scratch("seed");
     fs::create_dir(&seed).unwrap();
-    fs::write(seed.join("big"), random(8 << 20)).unwrap();
+    fs::write(seed.join("big"), random(1, 8 << 20)).unwrap();
     fs::write(small.0.join("kept"), "kept\n").unwrap();
     let id = home.workspace(&seed);
     for from in ["big", "."] {

@@ -1,12 +1,15 @@
 //! The product as its users meet it: the `pyro` binary, real VMs, an isolated home for each test.
 
 mod bad_input;
+mod crash;
 mod diff;
 mod disk;
 mod export;
 mod main_job;
 mod names;
+mod property;
 mod push;
 mod served;
 mod support;
 mod tree;
+mod vsock;

@@ -59,6 +59,11 @@ def content():
     return pick.randbytes(size)
 
 
+def fresh(path):
+    """An empty file to write to; a fifo without a reader is refused rather than waited for."""
+    return open(path, "wb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK, 0o666))
+
+
 def remove(path):
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
@@ -69,7 +74,7 @@ def remove(path):
 def write():
     path = place()
     yield path
-    with open(path, "wb") as file:
+    with fresh(path) as file:
         file.write(content())
 
 
@@ -99,7 +104,7 @@ def same_bytes_again():
     yield path
     with open(path, "rb") as file:
         old = file.read()
-    with open(path, "wb") as file:
+    with fresh(path) as file:
         file.write(old)
 
 
@@ -120,7 +125,7 @@ def rename_and_back():
     yield old, new
     os.rename(old, new)
     if pick.random() < 0.5 and os.path.isdir(new):
-        with open(os.path.join(new, "while away"), "wb") as file:
+        with fresh(os.path.join(new, "while away")) as file:
             file.write(content())
     os.rename(new, old)
 
@@ -149,7 +154,7 @@ def recreate():
     yield path
     shutil.rmtree(path)
     os.mkdir(path)
-    with open(os.path.join(path, pick.choice(NAMES)), "wb") as file:
+    with fresh(os.path.join(path, pick.choice(NAMES))) as file:
         file.write(content())
 
 
@@ -185,7 +190,7 @@ def file_over_dir():
     path = pick.choice(tree()[0][1:])
     yield path
     shutil.rmtree(path)
-    with open(path, "wb") as file:
+    with fresh(path) as file:
         file.write(content())
 
 
@@ -199,7 +204,7 @@ def dir_over_file():
 def atomic_replace():
     path = some_file()
     yield path
-    with open(path + "~", "wb") as file:
+    with fresh(path + "~") as file:
         file.write(content())
     os.rename(path + "~", path)
 

@@ -71,7 +71,7 @@ fn case(seed: u64, rounds: u64) {
     }
     player.end();
 
-    home.sh(&id, "find . -mindepth 1 -delete");
+    home.sh(&id, "chmod 755 .; find . -mindepth 1 -delete");
     home.ok(["workspace", "sync", "push", &id, tree.to_str().unwrap()]);
     let back = home.json(["workspace", "diff", &id]);
     assert_eq!(back["entries"], serde_json::json!([]), "the seed again is the baseline again");

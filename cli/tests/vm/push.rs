@@ -149,7 +149,7 @@ fn a_push_that_cannot_be_done_changes_nothing() {
 
     // A disk with no room for it.
     let big = home.scratch("big");
-    fs::write(&big, random(3 << 20)).unwrap();
+    fs::write(&big, random(1, 3 << 20)).unwrap();
     home.sh(
         &id,
         "stat -f -c '%a %S' . | { read blocks size; fallocate -l $((blocks * size - (2 << 20))) ballast; }",
@@ -167,10 +167,18 @@ fn push_ok(home: &Home, id: &str, source: &Path) {
     home.json(["workspace", "sync", "push", id, source.to_str().unwrap()]);
 }
 
-/// Bytes that neither compress nor repeat.
-pub fn random(len: usize) -> Vec<u8> {
-    use std::io::Read;
-    let mut bytes = vec![0; len];
-    fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+/// Bytes that neither compress nor repeat, the same at each run.
+pub fn random(seed: u64, len: usize) -> Vec<u8> {
+    // xorshift64*
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut word = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
+    };
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(&mut word).take(len / 8 + 1).flatten().collect();
+    bytes.truncate(len);
     bytes
 }

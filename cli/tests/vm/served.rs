@@ -20,14 +20,14 @@ fn content_crosses_when_it_is_read_and_only_that() {
     let home = Home::new();
     let seed = home.scratch("seed");
     for dir in 0..20 {
-        let dir = seed.join(format!("dir{dir}"));
-        fs::create_dir_all(&dir).unwrap();
+        let path = seed.join(format!("dir{dir}"));
+        fs::create_dir_all(&path).unwrap();
         for file in 0..20 {
-            fs::write(dir.join(format!("f{file}")), random(10_000)).unwrap();
+            fs::write(path.join(format!("f{file}")), random(dir * 100 + file, 10_000)).unwrap();
         }
     }
-    fs::write(seed.join("big"), random(10 << 20)).unwrap();
-    fs::write(seed.join("small"), random(100_000)).unwrap();
+    fs::write(seed.join("big"), random(10_001, 10 << 20)).unwrap();
+    fs::write(seed.join("small"), random(10_002, 100_000)).unwrap();
     let id = home.workspace(&seed);
     assert_eq!(served(&home, &id), 0, "not one byte before the first command");
     home.sh(&id, "find . -type f -size +1 | wc -l; stat big; ls -lR > /dev/null");
@@ -81,7 +81,7 @@ fn the_first_git_status_reads_next_to_nothing() {
     let seed = home.scratch("seed");
     fs::create_dir_all(seed.join("src")).unwrap();
     for file in 0..300 {
-        fs::write(seed.join(format!("src/f{file}")), random(50_000)).unwrap();
+        fs::write(seed.join(format!("src/f{file}")), random(file, 50_000)).unwrap();
     }
     // As in any repository of yesterday: no file as young as the index.
     let touched = Command::new("find")
