@@ -11,6 +11,7 @@ import sys
 
 import page
 from anchors import JOBS, installed
+from measure import read_all
 from vm import Workspaces
 
 
@@ -38,6 +39,8 @@ def store_round(pyro: str, corpora: pathlib.Path, work: pathlib.Path, number: in
     work = work / f"round-{number}"
     work.mkdir(parents=True)
     swap, rows = Swap(corpora, work), {}
+    for name in ("source", "source_v2"):
+        read_all(corpora / name)
     tools = list(installed(pyro, work))
     # Whoever is first must not always pay for a cold cache.
     tools = tools[number % len(tools) :] + tools[: number % len(tools)]

@@ -76,6 +76,17 @@ def content_bytes(path: pathlib.Path) -> int:
     return total
 
 
+def read_all(path: pathlib.Path) -> None:
+    """Brings a tree into the page cache."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = os.path.join(folder, name)
+            if not os.path.islink(file):
+                with open(file, "rb", buffering=0) as opened:
+                    while opened.read(1 << 20):
+                        pass
+
+
 def reset_peak(pid: int) -> None:
     """Starts the peak memory of a process anew."""
     pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")

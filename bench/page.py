@@ -123,7 +123,7 @@ run mean something; seconds belong to this machine on that day.
   load average {facts["load"]:.1f} when it began. No KVM is used unless `pyro doctor` says that it works here:
   microVMs then run under QEMU's emulation, which is several times slower.
 - Tools: {"; ".join(facts["tools"])}.
-- Cache: warm. All tools read the same tree one after another, in an order that changes with each round.
+- Cache: warm. The trees are read before each round; all tools then take turns, in an order that changes with each round.
 - Durability: each tool's default. pyro syncs packs and records before it answers; restored files are synced with
   the file system once. borg and restic sync their repositories; git syncs no loose objects; tar and cp sync nothing.
 - Memory: the peak of the process; for pyro that of the daemon and its client together, guests apart.

@@ -130,7 +130,8 @@ pub fn remove_all(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         other => return gone(other),
     }
     // One open directory a level, not one stack frame.
-    let mut levels: Vec<(OwnedFd, Box<[u8]>, Vec<Box<[u8]>>)> = Vec::new();
+    type Level = (OwnedFd, Box<[u8]>, Vec<Box<[u8]>>);
+    let mut levels: Vec<Level> = Vec::new();
     let open = |parent: BorrowedFd<'_>, name: &[u8]| -> Result<_, Errno> {
         let fd = open_dir(parent, name)?;
         let names = names(reopen_dir(fd.as_fd())?)?;

@@ -38,11 +38,14 @@ pub struct Lower {
     runtime: Handle,
 }
 
+/// Learns how the fetch of a directory ended.
+type Waiting = oneshot::Sender<Result<(), Errno>>;
+
 #[derive(Debug)]
 struct Shared {
     nodes: Mutex<Nodes>,
     /// Directories being fetched, and who waits for them.
-    loading: Mutex<HashMap<u64, Vec<oneshot::Sender<Result<(), Errno>>>>>,
+    loading: Mutex<HashMap<u64, Vec<Waiting>>>,
     /// Small files fetched whole of which the kernel has read only the start so far.
     heads: Mutex<VecDeque<(u64, Vec<u8>)>>,
     content: Content,

@@ -72,8 +72,6 @@ pub fn with_world(baseline: Item, test: impl FnOnce(World) + Send + 'static) {
 impl World {
     fn new(baseline: Item) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let runtime =
-            || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let host = Arc::new(Host::default());
         host.trees.lock().unwrap().insert(Source::Lower, baseline.clone());
         let (runtime, lower_runtime) = (new_runtime(), new_runtime());

@@ -356,12 +356,14 @@ fn a_file_that_the_caller_may_not_read_is_named() {
         command
     };
     let output = pyro().output().unwrap();
-    let document: Value = serde_json::from_slice(&output.stdout).expect(&told(&output));
+    let document: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
     let failure = (output.status.code().unwrap(), document["error"].clone());
     check(&failure, "unreadable_source", 1, "d/secret");
     assert!(str_of(&failure.1, "hint").contains("--skip-unreadable"), "{}", failure.1);
     let output = pyro().arg("--skip-unreadable").output().unwrap();
-    let document: Value = serde_json::from_slice(&output.stdout).expect(&told(&output));
+    let document: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
     assert_eq!(document["skipped"][0]["path"], "d/secret");
     assert_eq!(document["skipped"][0]["reason"], "unreadable");
     let mut stop = Command::new(env!("CARGO_BIN_EXE_pyro"));

@@ -21,7 +21,7 @@ pub fn pyro() -> Command {
 /// which the first test fills.
 fn environments() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
-    let home = HOME.get_or_init(|| {
+    HOME.get_or_init(|| {
         let home = std::env::var_os("PYRO_TEST_HOME").map(PathBuf::from).unwrap_or_else(|| {
             Path::new(env!("CARGO_TARGET_TMPDIR"))
                 .parent()
@@ -33,8 +33,7 @@ fn environments() -> &'static Path {
         let pulled = pulled.expect("pyro runs");
         assert!(pulled.status.success(), "env pull: {}", String::from_utf8_lossy(&pulled.stderr));
         home
-    });
-    home
+    })
 }
 
 /// A home with its daemon; both are gone when dropped.

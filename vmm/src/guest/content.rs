@@ -2,7 +2,7 @@
 //!
 //! A request names a path, never a hash, and carries no state: after a daemon's death the next one
 //! answers the same request. Read-ahead: with a directory come directories below it, breadth first,
-//! up to [`AHEAD_NODES`] nodes and [`AHEAD_BYTES`] bytes; of content nothing but the range asked for.
+//! up to 64 nodes and 128 KiB; of content nothing but the range asked for.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
