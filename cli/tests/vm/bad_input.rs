@@ -367,5 +367,6 @@ fn a_file_that_the_caller_may_not_read_is_named() {
     assert_eq!(document["skipped"][0]["path"], "d/secret");
     assert_eq!(document["skipped"][0]["reason"], "unreadable");
     let mut stop = Command::new(env!("CARGO_BIN_EXE_pyro"));
-    assert!(stop.args(["daemon", "stop"]).env("PYRO_HOME", &home).status().unwrap().success());
+    let stopped = stop.args(["daemon", "stop"]).env("PYRO_HOME", &home).output().unwrap();
+    assert!(stopped.status.success(), "{}", told(&stopped));
 }
