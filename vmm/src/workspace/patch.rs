@@ -48,9 +48,7 @@ pub fn file(path: &TreePath, old: Option<Side<'_>>, new: Option<Side<'_>>) -> Ve
             None => b"/dev/null".to_vec(),
         };
         for (sign, name) in [(&b"--- "[..], name(old, "a/")), (&b"+++ "[..], name(new, "b/"))] {
-            // An unquoted name that holds a space ends at a tab (git does the same).
-            let end: &[u8] = if name.contains(&b' ') && name[0] != b'"' { b"\t\n" } else { b"\n" };
-            out.extend_from_slice(&[sign, &name, end].concat());
+            out.extend_from_slice(&[sign, &name, b"\n"].concat());
         }
         hunks(&mut out, &before, &after);
     }
@@ -90,11 +88,13 @@ fn git_mode(side: Side<'_>) -> &'static str {
     }
 }
 
-/// A name as git quotes it (`core.quotePath` off): C style, only when it must be.
+/// A name as git quotes it (`core.quotePath` off): C style, only when it must be. A space, which git
+/// leaves alone, is a reason here: GNU patch cannot tell where such a name ends in a bare header.
 fn quoted(prefix: &str, path: &TreePath) -> Vec<u8> {
     let bytes = [prefix.as_bytes(), path.as_bytes()].concat();
     let special = |b: u8| b < 0x20 || b == 0x7f || b == b'"' || b == b'\\';
-    if std::str::from_utf8(&bytes).is_ok() && !bytes.iter().any(|b| special(*b)) {
+    let plain = |b: u8| b != b' ' && !special(b);
+    if std::str::from_utf8(&bytes).is_ok() && bytes.iter().all(|b| plain(*b)) {
         return bytes;
     }
     let mut out = vec![b'"'];
