@@ -1,7 +1,9 @@
 //! Bytes that are text nearly always: host paths, workspace paths, arguments.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -67,6 +69,31 @@ impl<'de> Deserialize<'de> for BytesText {
             Shape::Text(text) => Ok(Self(text.into_bytes())),
             Shape::Bytes { b64 } => STANDARD.decode(b64).map(Self).map_err(de::Error::custom),
         }
+    }
+}
+
+impl JsonSchema for BytesText {
+    fn schema_name() -> Cow<'static, str> {
+        "BytesText".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string" },
+                {
+                    "type": "object",
+                    "description": "Bytes that are not UTF-8.",
+                    "properties": { "b64": { "type": "string", "contentEncoding": "base64" } },
+                    "required": ["b64"],
+                    "additionalProperties": false,
+                },
+            ],
+        })
     }
 }
 

@@ -1,17 +1,18 @@
 //! The daemon itself, and the machine it runs on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes_text::BytesText;
 use crate::call::calls;
 
 /// Who answers?
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DaemonStatus {}
 
 /// Answer to [`DaemonStatus`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DaemonStatusReply {
     /// Its version.
     pub version: String,
@@ -29,7 +30,7 @@ pub struct DaemonStatusReply {
 }
 
 /// Ends the daemon. VMs go on; the next command starts a daemon that finds them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {
     /// Wait for calls under way; otherwise they are cut off.
@@ -38,19 +39,19 @@ pub struct Shutdown {
 }
 
 /// Answer to [`Shutdown`]: the daemon ends after it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShutdownReply {
     /// Process id of the daemon that ends.
     pub pid: u32,
 }
 
 /// Can this machine do the job?
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Doctor {}
 
 /// How one check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
     /// Good.
@@ -62,7 +63,7 @@ pub enum CheckStatus {
 }
 
 /// One check of [`Doctor`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
@@ -75,7 +76,7 @@ pub struct Check {
 }
 
 /// Answer to [`Doctor`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DoctorReply {
     /// No check failed.
     pub ready: bool,

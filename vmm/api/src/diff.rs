@@ -1,12 +1,13 @@
 //! What changed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::call::calls;
 
 /// Compares `/workspace` as it is now with the baseline. With `patch` the text patch comes along:
 /// its raw bytes as `Output` events when `stream` is set, else (capped) in the reply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiff {
     /// Workspace id or name.
@@ -22,7 +23,7 @@ pub struct WorkspaceDiff {
 }
 
 /// What happened to a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It was not in the baseline.
@@ -36,7 +37,7 @@ pub enum Status {
 }
 
 /// Kinds of entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactType {
     /// A regular file.
@@ -48,7 +49,7 @@ pub enum ArtifactType {
 }
 
 /// One path that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffEntry {
     /// Path below `/workspace`; `.` is the directory itself. Bytes that are not UTF-8 are replaced.
     pub path: String,
@@ -91,7 +92,7 @@ pub struct DiffEntry {
 }
 
 /// A directory that was moved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rename {
     /// Where it was.
     pub from: String,
@@ -102,7 +103,7 @@ pub struct Rename {
 }
 
 /// Something that a tree cannot hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SkippedEntry {
     /// Path.
     pub path: String,
@@ -111,7 +112,7 @@ pub struct SkippedEntry {
 }
 
 /// Counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffSummary {
     /// All entries.
     pub total: u64,
@@ -130,7 +131,7 @@ pub struct DiffSummary {
 }
 
 /// What finding out cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportStats {
     /// Records in the guest's report.
     pub records: u64,
@@ -147,7 +148,7 @@ pub struct ReportStats {
 }
 
 /// Answer to [`WorkspaceDiff`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffReply {
     /// The workspace.
     pub workspace_id: String,

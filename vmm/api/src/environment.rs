@@ -1,23 +1,24 @@
 //! Environments: the root images that guests boot.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::call::calls;
 
 /// All environments that pyro knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentList {}
 
 /// Answer to [`EnvironmentList`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentListReply {
     /// In a fixed order, smallest first.
     pub environments: Vec<EnvironmentSummary>,
 }
 
 /// Whether an environment can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvironmentState {
     /// Ready.
@@ -29,7 +30,7 @@ pub enum EnvironmentState {
 }
 
 /// One environment in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentSummary {
     /// Name, such as `debian:12`.
     pub name: String,
@@ -46,7 +47,7 @@ pub struct EnvironmentSummary {
 }
 
 /// Builds an environment from packages, or does nothing when it is there and whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentPull {
     /// Environment name.
@@ -57,7 +58,7 @@ pub struct EnvironmentPull {
 }
 
 /// Everything known of one environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentInspect {
     /// Environment name.
@@ -65,7 +66,7 @@ pub struct EnvironmentInspect {
 }
 
 /// Answer to [`EnvironmentPull`] and [`EnvironmentInspect`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentDetail {
     /// As in the list.
     #[serde(flatten)]
@@ -79,7 +80,7 @@ pub struct EnvironmentDetail {
 }
 
 /// One package of an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Package {
     /// Package name.
     pub name: String,
@@ -89,7 +90,7 @@ pub struct Package {
 
 /// Removes images that a newer one replaced and no workspace uses, kernels that no image needs, and
 /// what killed pulls left.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentPrune {
     /// Only tell what would go.
@@ -98,7 +99,7 @@ pub struct EnvironmentPrune {
 }
 
 /// Answer to [`EnvironmentPrune`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentPruneReply {
     /// What was removed (or would be).
     pub removed: Vec<String>,

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Kinds of failure, for programs. Names never change; new ones may come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request makes no sense.
@@ -16,6 +17,16 @@ pub enum ErrorCode {
     EnvironmentNotInstalled,
     /// No workspace has this id or name.
     UnknownWorkspace,
+    /// No VM has this id.
+    UnknownVm,
+    /// The workspace has no shell with this id.
+    UnknownShell,
+    /// The workspace has run no command with this number.
+    UnknownCommand,
+    /// The shell's program has ended.
+    ShellStopped,
+    /// The host path is not under a root that the server may use.
+    PathNotAllowed,
     /// The workspace is not in a state that allows this (stopped, for one).
     WorkspaceState,
     /// A path that was named does not exist.
@@ -65,13 +76,17 @@ impl ErrorCode {
     pub const fn exit_code(self) -> u8 {
         use ErrorCode::*;
         match self {
-            InvalidArgument | OutsideWorkspace | BadArchive => 2,
+            InvalidArgument | OutsideWorkspace | PathNotAllowed | BadArchive => 2,
             UnknownEnvironment
             | EnvironmentNotInstalled
             | UnknownWorkspace
+            | UnknownVm
+            | UnknownShell
+            | UnknownCommand
             | PathNotFound
             | UnknownBaseline => 3,
-            WorkspaceState | AlreadyExists | Conflict | TreeChanged | Busy | ChangingSource => 4,
+            WorkspaceState | ShellStopped | AlreadyExists | Conflict | TreeChanged | Busy
+            | ChangingSource => 4,
             MissingTool | Unsupported | NoSpace | DaemonUnavailable => 5,
             Damaged => 6,
             Cancelled => 130,
@@ -81,7 +96,7 @@ impl ErrorCode {
 }
 
 /// One failure: what, why, and the way out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// Kind.
     pub code: ErrorCode,
@@ -113,7 +128,7 @@ impl fmt::Display for ErrorBody {
 impl std::error::Error for ErrorBody {}
 
 /// What `--json` prints for a failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorDocument {
     /// The failure.
     pub error: ErrorBody,

@@ -1,5 +1,6 @@
 //! Commands in a guest.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes_text::BytesText;
@@ -7,7 +8,7 @@ use crate::call::calls;
 
 /// Runs one command in a VM of its own, which is gone afterwards. `Output` events stream what it
 /// prints.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// Environment name.
@@ -32,7 +33,7 @@ pub struct Run {
 
 /// Runs one command in a workspace and logs it. Events: `Started`, then `Output` as it comes.
 /// Hanging up kills the command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceExec {
     /// Workspace id or name.
@@ -50,7 +51,7 @@ pub struct WorkspaceExec {
 
 /// Follows a command that another call started, from these offsets; the way back after a daemon's
 /// death. Hanging up kills the command, as for the call that started it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecAttach {
     /// Workspace id or name.
@@ -64,7 +65,7 @@ pub struct ExecAttach {
 }
 
 /// How a command of [`Run`] ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandResult {
     /// Environment it ran in.
     pub environment: String,
@@ -97,7 +98,7 @@ pub struct CommandResult {
 }
 
 /// One logged command of a workspace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LogEntry {
     /// Its workspace.
     pub workspace_id: String,
@@ -115,7 +116,7 @@ pub struct LogEntry {
 }
 
 /// The logged commands of a workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceLogs {
     /// Workspace id or name.
@@ -123,7 +124,7 @@ pub struct WorkspaceLogs {
 }
 
 /// Answer to [`WorkspaceLogs`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceLogsReply {
     /// The workspace.
     pub workspace_id: String,
@@ -133,9 +134,124 @@ pub struct WorkspaceLogsReply {
     pub running: Vec<u64>,
 }
 
+/// Starts a command in a workspace and leaves it running: it belongs to no caller, is logged when it
+/// ends, and is read, awaited and killed by its number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecStart {
+    /// Workspace id or name.
+    pub workspace_id: String,
+    /// Program and arguments.
+    pub command: Vec<BytesText>,
+    /// Kill the command after so many seconds.
+    pub timeout_seconds: Option<f64>,
+    /// Working directory; `/workspace` when absent.
+    pub cwd: Option<BytesText>,
+    /// Variables to set.
+    #[serde(default)]
+    pub env: Vec<(String, BytesText)>,
+}
+
+/// Reads what a command has printed, running or ended, and how it stands; waits for its end first
+/// when asked to. Hanging up does not disturb the command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRead {
+    /// Workspace id or name.
+    pub workspace_id: String,
+    /// The command's number in the log.
+    pub sequence: u64,
+    /// First byte of standard output wanted: 0, or `stdout_next_cursor` of the read before.
+    #[serde(default)]
+    pub stdout_cursor: u64,
+    /// First byte of standard error wanted, likewise.
+    #[serde(default)]
+    pub stderr_cursor: u64,
+    /// Most bytes of each stream in the answer, 1 to 4194304; 65536 when absent.
+    pub max_bytes: Option<u64>,
+    /// Answer when the command has ended or after so many seconds, whichever is first; 0 or absent:
+    /// at once.
+    pub wait_seconds: Option<f64>,
+}
+
+/// Kills a command and everything it started, and waits until it is dead. One that has ended is no
+/// error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecKill {
+    /// Workspace id or name.
+    pub workspace_id: String,
+    /// The command's number in the log.
+    pub sequence: u64,
+}
+
+/// Whether a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecState {
+    /// It runs.
+    Running,
+    /// It has ended and is logged.
+    Exited,
+}
+
+/// How a command stands, and a part of what it printed: answer to [`ExecStart`], [`ExecRead`] and
+/// [`ExecKill`]. The first 4 MiB of each stream are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExecView {
+    /// Its workspace.
+    pub workspace_id: String,
+    /// Its number in the log.
+    pub sequence: u64,
+    /// The command as a shell line.
+    pub command: String,
+    /// Its working directory.
+    pub cwd: String,
+    /// Whether it runs.
+    pub state: ExecState,
+    /// When it started (RFC 3339, UTC).
+    pub started_at: String,
+    /// Exit code once it has ended; 128 + signal number for a signal; 124 after a timeout.
+    pub exit_code: Option<i32>,
+    /// The timeout ended it.
+    pub timed_out: bool,
+    /// It was killed.
+    pub killed: bool,
+    /// Wall time in milliseconds, so far or in all.
+    pub duration_ms: u64,
+    /// Standard output from `stdout_cursor` on; bytes that are not UTF-8 are replaced.
+    pub stdout: String,
+    /// Standard error from `stderr_cursor` on, likewise.
+    pub stderr: String,
+    /// Exact bytes (base64) where `stdout` had to replace some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout_b64: Option<String>,
+    /// Exact bytes (base64) where `stderr` had to replace some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr_b64: Option<String>,
+    /// Position of the first byte of `stdout`.
+    pub stdout_cursor: u64,
+    /// Position of the first byte of `stderr`.
+    pub stderr_cursor: u64,
+    /// Cursor of the next read of standard output.
+    pub stdout_next_cursor: u64,
+    /// Cursor of the next read of standard error.
+    pub stderr_next_cursor: u64,
+    /// More standard output than this was printed: read on at `stdout_next_cursor`, as far as it is
+    /// kept.
+    pub stdout_truncated: bool,
+    /// More standard error than this was printed, likewise.
+    pub stderr_truncated: bool,
+    /// What the guest runs on.
+    pub execution_mode: String,
+}
+
 calls! {
     "run": Run => CommandResult;
     "workspace_exec": WorkspaceExec => LogEntry;
     "workspace_exec_attach": ExecAttach => LogEntry;
+    "workspace_exec_start": ExecStart => ExecView;
+    "workspace_exec_read": ExecRead => ExecView;
+    "workspace_exec_kill": ExecKill => ExecView;
     "workspace_logs": WorkspaceLogs => WorkspaceLogsReply;
 }

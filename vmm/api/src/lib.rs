@@ -19,7 +19,9 @@ mod error;
 mod event;
 mod exec;
 mod home;
+mod shell;
 mod store;
+mod vm;
 mod workspace;
 
 pub use build::build_id;
@@ -41,13 +43,24 @@ pub use environment::{
 pub use error::{ErrorBody, ErrorCode, ErrorDocument};
 pub use event::{Event, OutputStream};
 pub use exec::{
-    CommandResult, ExecAttach, LogEntry, Run, WorkspaceExec, WorkspaceLogs, WorkspaceLogsReply,
+    CommandResult, ExecAttach, ExecKill, ExecRead, ExecStart, ExecState, ExecView, LogEntry, Run,
+    WorkspaceExec, WorkspaceLogs, WorkspaceLogsReply,
 };
 pub use home::{Home, HomeError};
+pub use shell::{
+    ShellClose, ShellCloseReply, ShellFollow, ShellInfo, ShellList, ShellListReply, ShellOpen,
+    ShellRead, ShellReadReply, ShellResize, ShellSignal, ShellSignalReply, ShellState, ShellWrite,
+    ShellWriteReply,
+};
 pub use store::{
     BaselineSummary, Damage, StoreCat, StoreCatReply, StoreCheckout, StoreCheckoutReply, StoreDiff,
     StoreDiffReply, StoreEntry, StoreIngest, StoreIngestReply, StoreList, StoreListReply, StoreLs,
     StoreLsReply, StoreStats, StoreStatsReply, StoreVerify, StoreVerifyReply,
+};
+pub use vm::{
+    VM_TTL_SECONDS, VmCreate, VmDelete, VmDeleteReply, VmExec, VmExecReply, VmInfo, VmList,
+    VmListReply, VmNetworkInfo, VmNetworkInfoReply, VmReapExpired, VmReapExpiredReply, VmStart,
+    VmState, VmStatus, VmStop,
 };
 pub use workspace::{
     Export, ExportReply, LastCommand, SeedMode, SeedOptions, Served, SyncPush, SyncPushReply,

@@ -1,5 +1,6 @@
 //! The store, looked at without any VM.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes_text::BytesText;
@@ -8,7 +9,7 @@ use crate::diff::{ArtifactType, DiffEntry, DiffSummary, Rename, SkippedEntry};
 use crate::workspace::SeedOptions;
 
 /// Stores a directory or archive as a baseline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreIngest {
     /// Directory or archive. Absolute.
@@ -19,7 +20,7 @@ pub struct StoreIngest {
 }
 
 /// Answer to [`StoreIngest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreIngestReply {
     /// Id of the baseline.
     pub baseline: String,
@@ -42,7 +43,7 @@ pub struct StoreIngestReply {
 }
 
 /// Writes a baseline (or a part of it) to the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreCheckout {
     /// Baseline id, or an unambiguous prefix of at least 4 digits.
@@ -57,7 +58,7 @@ pub struct StoreCheckout {
 }
 
 /// Answer to [`StoreCheckout`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreCheckoutReply {
     /// Where it is now.
     pub output_path: BytesText,
@@ -68,19 +69,19 @@ pub struct StoreCheckoutReply {
 }
 
 /// All baselines.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreList {}
 
 /// Answer to [`StoreList`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreListReply {
     /// Oldest first.
     pub baselines: Vec<BaselineSummary>,
 }
 
 /// One baseline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BaselineSummary {
     /// Its id.
     pub baseline: String,
@@ -97,7 +98,7 @@ pub struct BaselineSummary {
 }
 
 /// What a directory of a baseline holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreLs {
     /// Baseline id or prefix.
@@ -110,7 +111,7 @@ pub struct StoreLs {
 }
 
 /// Answer to [`StoreLs`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreLsReply {
     /// The baseline's full id.
     pub baseline: String,
@@ -119,7 +120,7 @@ pub struct StoreLsReply {
 }
 
 /// One stored entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreEntry {
     /// Path below the top. Bytes that are not UTF-8 are replaced.
     pub path: String,
@@ -141,7 +142,7 @@ pub struct StoreEntry {
 }
 
 /// One stored file's bytes, as `Output` events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreCat {
     /// Baseline id or prefix.
@@ -151,7 +152,7 @@ pub struct StoreCat {
 }
 
 /// Answer to [`StoreCat`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreCatReply {
     /// Length of the file in bytes.
     pub size: u64,
@@ -160,7 +161,7 @@ pub struct StoreCatReply {
 }
 
 /// What differs between two baselines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreDiff {
     /// Baseline id or prefix: before.
@@ -170,7 +171,7 @@ pub struct StoreDiff {
 }
 
 /// Answer to [`StoreDiff`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreDiffReply {
     /// Full id: before.
     pub old: String,
@@ -187,12 +188,12 @@ pub struct StoreDiffReply {
 }
 
 /// Sizes of the store.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreStats {}
 
 /// Answer to [`StoreStats`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreStatsReply {
     /// Where it is.
     pub path: BytesText,
@@ -213,12 +214,12 @@ pub struct StoreStatsReply {
 }
 
 /// Reads everything back and checks it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreVerify {}
 
 /// Answer to [`StoreVerify`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreVerifyReply {
     /// Nothing is damaged or missing.
     pub clean: bool,
@@ -233,7 +234,7 @@ pub struct StoreVerifyReply {
 }
 
 /// One damaged or missing thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Damage {
     /// What is wrong, for people.
     pub message: String,

@@ -1,5 +1,6 @@
 //! Workspaces: create, look, push, export, delete.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes_text::BytesText;
@@ -7,7 +8,7 @@ use crate::call::calls;
 use crate::diff::{ArtifactType, SkippedEntry};
 
 /// How a source directory is read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SeedOptions {
     /// Patterns (as in a `.gitignore`) of what to leave out.
@@ -25,7 +26,7 @@ pub struct SeedOptions {
 }
 
 /// Makes a workspace: a VM whose `/workspace` starts as the seed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceCreate {
     /// Environment name.
@@ -55,7 +56,7 @@ pub struct WorkspaceCreate {
 }
 
 /// What a workspace is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkspaceState {
     /// Its VM is being made.
@@ -67,7 +68,7 @@ pub enum WorkspaceState {
 }
 
 /// Where `/workspace` came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedMode {
     /// Nothing: it started empty.
@@ -79,7 +80,7 @@ pub enum SeedMode {
 }
 
 /// How `/workspace` was seeded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceSeed {
     /// From what.
     pub mode: SeedMode,
@@ -100,7 +101,7 @@ pub struct WorkspaceSeed {
 }
 
 /// The last command of a workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastCommand {
     /// As a shell line.
     pub command: String,
@@ -109,7 +110,7 @@ pub struct LastCommand {
 }
 
 /// What the host has sent to the guest since its VM started (or the daemon did).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Served {
     /// Bytes of file content.
     pub content_bytes: u64,
@@ -120,7 +121,7 @@ pub struct Served {
 }
 
 /// One workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceInfo {
     /// Its id.
     pub workspace_id: String,
@@ -140,6 +141,8 @@ pub struct WorkspaceInfo {
     pub vcpu_count: u32,
     /// Memory in MiB.
     pub mem_mib: u32,
+    /// Whether its guest has a network.
+    pub network_enabled: bool,
     /// Commands run and logged.
     pub command_count: u64,
     /// The last of them.
@@ -161,19 +164,19 @@ pub struct WorkspaceInfo {
 }
 
 /// All workspaces.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceList {}
 
 /// Answer to [`WorkspaceList`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceListReply {
     /// Oldest first.
     pub workspaces: Vec<WorkspaceInfo>,
 }
 
 /// One workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStatus {
     /// Workspace id or name.
@@ -181,7 +184,7 @@ pub struct WorkspaceStatus {
 }
 
 /// Ends a workspace's VM and keeps its files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStop {
     /// Workspace id or name.
@@ -189,7 +192,7 @@ pub struct WorkspaceStop {
 }
 
 /// Boots a stopped workspace again, its files as they were.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceStart {
     /// Workspace id or name.
@@ -197,7 +200,7 @@ pub struct WorkspaceStart {
 }
 
 /// Ends a workspace and removes everything it had.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDelete {
     /// Workspace id or name.
@@ -205,7 +208,7 @@ pub struct WorkspaceDelete {
 }
 
 /// Answer to [`WorkspaceDelete`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceDeleteReply {
     /// Which.
     pub workspace_id: String,
@@ -214,7 +217,7 @@ pub struct WorkspaceDeleteReply {
 }
 
 /// Copies a host directory, archive or file into `/workspace`: all of it or nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SyncPush {
     /// Workspace id or name.
@@ -229,7 +232,7 @@ pub struct SyncPush {
 }
 
 /// Answer to [`SyncPush`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncPushReply {
     /// The workspace.
     pub workspace_id: String,
@@ -254,7 +257,7 @@ pub struct SyncPushReply {
 }
 
 /// Copies a file, directory or link out of `/workspace` to the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
     /// Workspace id or name.
@@ -271,7 +274,7 @@ pub struct Export {
 }
 
 /// Answer to [`Export`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportReply {
     /// The workspace.
     pub workspace_id: String,
