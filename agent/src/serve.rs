@@ -171,6 +171,14 @@ impl Agent {
                 Err(Error::Invalid("no push is staged on this connection".into()))
             }
             Call::PowerOff => host.reply(&Reply::Done).await,
+            Call::OpenShell(_)
+            | Call::ListShells
+            | Call::ReadShell { .. }
+            | Call::FollowShell { .. }
+            | Call::WriteShell { .. }
+            | Call::SignalShell { .. }
+            | Call::ResizeShell { .. }
+            | Call::CloseShell { .. } => Err(Error::Invalid("this agent opens no shells".into())),
         }
     }
 }

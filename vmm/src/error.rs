@@ -347,6 +347,8 @@ fn guest(error: &GuestError) -> (ErrorCode, Option<String>) {
                 ),
             ),
             ErrorKind::Busy => (ErrorCode::Busy, Some("wait for the other push to end".to_owned())),
+            ErrorKind::Ended => (ErrorCode::ShellStopped, None),
+            ErrorKind::TooMany | ErrorKind::Stuck => (ErrorCode::Busy, None),
             ErrorKind::Io => (ErrorCode::GuestFailed, None),
         },
         GuestError::Generation(_) => (

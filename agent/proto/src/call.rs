@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::report::{Change, ReportEnd};
+use crate::shell::{ShellId, ShellInfo, ShellRequest, TerminalSize};
 
 /// Names one command; chosen by the host, never used twice in a guest's life.
 pub type ExecId = u64;
@@ -77,6 +78,59 @@ pub enum Call {
     AbortPush,
     /// Ends all commands, syncs and powers off. Answer: `Done`, before the power goes.
     PowerOff,
+    /// Opens a shell on a terminal of its own. Answer: `Shell`. Since generation 2, as all below.
+    OpenShell(ShellRequest),
+    /// All shells that were not closed. Answer: `Shells`.
+    ListShells,
+    /// What a shell printed, read from a position on; reading takes nothing away. Answer:
+    /// `ShellOutput`. A position past the end is `Invalid`.
+    ReadShell {
+        /// Which shell.
+        id: ShellId,
+        /// First byte wanted.
+        from: u64,
+        /// Most bytes wanted, at most [`crate::MAX_DATA`].
+        max: u32,
+        /// Answer only once nothing was printed for so many milliseconds, `max` bytes are there, the
+        /// program has ended, or ten seconds are over.
+        idle_ms: u32,
+    },
+    /// Follows what a shell prints from a position on. Answers: `Output` in order, with gaps where
+    /// the host was too slow, then `Shell` once its program has ended. Hanging up does not disturb
+    /// the shell. A position past the end is `Invalid`.
+    FollowShell {
+        /// Which shell.
+        id: ShellId,
+        /// First byte wanted.
+        from: u64,
+    },
+    /// Types into a shell. Answer: `Shell`, once its terminal has taken all of it.
+    WriteShell {
+        /// Which shell.
+        id: ShellId,
+        /// The bytes, at most [`crate::MAX_DATA`].
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
+    /// Sends a signal to the process group in a terminal's foreground. Answer: `Shell`.
+    SignalShell {
+        /// Which shell.
+        id: ShellId,
+        /// Signal number.
+        signal: u8,
+    },
+    /// Changes the size of a shell's terminal. Answer: `Shell`.
+    ResizeShell {
+        /// Which shell.
+        id: ShellId,
+        /// The new size.
+        size: TerminalSize,
+    },
+    /// Kills a shell with everything it started and forgets it. Answer: `Shell`, as it ended.
+    CloseShell {
+        /// Which shell.
+        id: ShellId,
+    },
 }
 
 /// A command to run.
@@ -232,6 +286,20 @@ pub enum Reply {
     Done,
     /// The call failed; nothing was changed.
     Error(AgentError),
+    /// One shell. Since generation 2, as all below.
+    Shell(ShellInfo),
+    /// All shells, by id.
+    Shells(Vec<ShellInfo>),
+    /// What a shell printed.
+    ShellOutput {
+        /// The shell, at the moment of reading.
+        shell: ShellInfo,
+        /// Position of the first byte. Greater than asked for when that is no longer kept.
+        offset: u64,
+        /// The bytes.
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+    },
 }
 
 /// Why a call failed.
@@ -259,4 +327,10 @@ pub enum ErrorKind {
     Busy,
     /// The guest's kernel refused.
     Io,
+    /// The shell's program has ended. Since generation 2, as all below.
+    Ended,
+    /// There are as many of these as there may be.
+    TooMany,
+    /// The program in the shell does not read what is typed.
+    Stuck,
 }

@@ -7,14 +7,16 @@
 //! ```
 //!
 //! Every message is a frame: `u32` little-endian length, then postcard. A connection has no half
-//! close, so a message says where it ends. A generation's messages never change once released: a
-//! host speaks the last two, a guest only its own.
+//! close, so a message says where it ends. A generation's messages never change once released; the
+//! next one appends variants, so that what both know has the same bytes. A host speaks the last two, a
+//! guest only its own.
 
 mod boot;
 mod call;
 mod content;
 mod frame;
 mod report;
+mod shell;
 
 pub use boot::{Booted, Hello, Role, Welcome};
 pub use call::{
@@ -26,9 +28,14 @@ pub use frame::{
     FrameError, GUEST_FRAME_LIMIT, HOST_FRAME_LIMIT, encode_frame, read_frame, write_frame,
 };
 pub use report::{Base, Change, ReportEnd, Special};
+pub use shell::{ShellExit, ShellId, ShellInfo, ShellRequest, TerminalSize};
 
 /// Generation of the messages below. A host refuses a guest of a generation it does not know.
-pub const GENERATION: u16 = 1;
+pub const GENERATION: u16 = 2;
+/// Oldest generation that a host speaks: commands, reports, pushes.
+pub const OLDEST_GENERATION: u16 = 1;
+/// First generation with shells.
+pub const SHELLS_SINCE: u16 = 2;
 /// vsock port on which the agent takes calls.
 pub const AGENT_PORT: u32 = 1024;
 /// vsock port on which the host takes the agent's connections (CID 2).

@@ -26,7 +26,8 @@ impl Vectors {
     }
 }
 
-fn vectors() -> String {
+/// What generation 1 has.
+fn generation_1() -> String {
     let name = || EntryName::parse(b"n").unwrap();
     let (mode, mtime, content) = (Mode::new(0o644), Mtime { secs: 3, nanos: 4 }, FileId::of(b"x"));
     let mut out = Vectors(String::new());
@@ -126,11 +127,49 @@ fn vectors() -> String {
     out.0
 }
 
-#[test]
-fn messages_of_generation_1_never_change() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/protocol/generation-1.txt");
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
-        std::fs::write(path, vectors()).unwrap();
+/// What generation 2 adds.
+fn generation_2() -> String {
+    let mut out = Vectors(String::new());
+    out.add(&Hello { generation: 2, role: Role::Control });
+    let size = TerminalSize { cols: 120, rows: 30 };
+    let env = vec![(bytes("K"), bytes("V"))];
+    for call in [
+        Call::OpenShell(ShellRequest { id: 1, cwd: bytes("/workspace"), size, env }),
+        Call::ListShells,
+        Call::ReadShell { id: 1, from: 2, max: 3, idle_ms: 4 },
+        Call::FollowShell { id: 1, from: 2 },
+        Call::WriteShell { id: 1, data: vec![2] },
+        Call::SignalShell { id: 1, signal: 2 },
+        Call::ResizeShell { id: 1, size },
+        Call::CloseShell { id: 1 },
+    ] {
+        out.add(&call);
     }
-    assert_eq!(vectors(), std::fs::read_to_string(path).unwrap());
+    let cwd = || bytes("/workspace");
+    let running = ShellInfo { id: 1, cwd: cwd(), size, started_ns: 2, exit: None, printed: 3 };
+    let exit = Some(ShellExit { code: 4, ended_ns: 5 });
+    let ended = ShellInfo { id: 2, cwd: cwd(), size, started_ns: 2, exit, printed: 3 };
+    for reply in [
+        Reply::Shell(running.clone()),
+        Reply::Shells(vec![running.clone(), ended]),
+        Reply::ShellOutput { shell: running, offset: 6, data: vec![7] },
+    ] {
+        out.add(&reply);
+    }
+    for kind in [ErrorKind::Ended, ErrorKind::TooMany, ErrorKind::Stuck] {
+        out.add(&Reply::Error(AgentError { kind, message: "m".into() }));
+    }
+    out.0
+}
+
+#[test]
+fn messages_of_a_generation_never_change() {
+    for (name, vectors) in [("generation-1", generation_1()), ("generation-2", generation_2())] {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/protocol");
+        let path = format!("{dir}/{name}.txt");
+        if std::env::var_os("UPDATE_FIXTURES").is_some() {
+            std::fs::write(&path, &vectors).unwrap();
+        }
+        assert_eq!(vectors, std::fs::read_to_string(path).unwrap(), "{name}");
+    }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyro_proto::{
-    Booted, GENERATION, HOST_FRAME_LIMIT, Hello, Role, Welcome, read_frame, write_frame,
+    Booted, GENERATION, HOST_FRAME_LIMIT, Hello, OLDEST_GENERATION, Role, Welcome, read_frame,
+    write_frame,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -19,6 +20,9 @@ use crate::workspace::merge::TimedTree;
 const HELLO: Duration = Duration::from_secs(30);
 /// Connections of one guest that are open at once.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How a boot ended, and which generation of the wire the guest speaks.
+pub type Boot = Result<(u16, Booted), GuestError>;
 
 /// Takes a guest's connections; shut when dropped.
 pub struct Door {
@@ -38,7 +42,7 @@ impl Door {
         content: Arc<ContentService>,
         lower: TimedTree,
         hostname: String,
-        boots: mpsc::Sender<Result<Booted, GuestError>>,
+        boots: mpsc::Sender<Boot>,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let accepting = tokio::spawn(async move {
@@ -70,11 +74,11 @@ async fn greet(
     content: Arc<ContentService>,
     lower: TimedTree,
     hostname: String,
-    boots: mpsc::Sender<Result<Booted, GuestError>>,
+    boots: mpsc::Sender<Boot>,
 ) {
     let hello = timeout(HELLO, read_frame::<Hello>(&mut stream, HOST_FRAME_LIMIT)).await;
     let Ok(Ok(Some(hello))) = hello else { return };
-    if hello.generation != GENERATION {
+    if !(OLDEST_GENERATION..=GENERATION).contains(&hello.generation) {
         let _ = boots.try_send(Err(GuestError::Generation(hello.generation)));
         return;
     }
@@ -83,7 +87,7 @@ async fn greet(
         Role::Control => {
             let booted = boot(&mut stream, lower, hostname).await;
             // Nobody waits for a boot that a dead daemon began.
-            let _ = boots.try_send(booted);
+            let _ = boots.try_send(booted.map(|booted| (hello.generation, booted)));
         }
     }
 }

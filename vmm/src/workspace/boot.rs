@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::{Workspace, locked};
 use crate::error::{Error, Result};
-use crate::guest::door::Door;
-use crate::guest::link::{GuestError, ask};
+use crate::guest::door::{Boot, Door};
+use crate::guest::link::ask;
 
 /// Longest boot. Under emulation on a busy host a boot takes seconds; ten times that is a hang.
 const BOOT: Duration = Duration::from_secs(120);
@@ -67,8 +67,8 @@ impl Workspace {
         let machine = Machine::launch(&self.dir, &spec, &plan.shim_argv).await?;
         let booted = tokio::select! {
             booted = timeout(BOOT, boots.recv()) => match booted {
-                Ok(Some(Ok(Booted::Ready { .. }))) => Ok(()),
-                Ok(Some(Ok(Booted::Failed { message }))) => Err(escape(message.as_bytes())),
+                Ok(Some(Ok((generation, Booted::Ready { .. })))) => Ok(generation),
+                Ok(Some(Ok((_, Booted::Failed { message })))) => Err(escape(message.as_bytes())),
                 Ok(Some(Err(error))) => Err(error.to_string()),
                 Ok(None) => Err("its door is shut".to_owned()),
                 Err(_) => Err(format!("it said nothing within {} seconds", BOOT.as_secs())),
@@ -79,7 +79,8 @@ impl Workspace {
             }),
         };
         match booted {
-            Ok(()) => {
+            Ok(generation) => {
+                self.update(|record| record.generation = generation)?;
                 guard.disarm();
                 Ok(())
             }
@@ -97,7 +98,7 @@ impl Workspace {
         self.open_door().map(drop)
     }
 
-    fn open_door(self: &Arc<Self>) -> Result<mpsc::Receiver<Result<Booted, GuestError>>> {
+    fn open_door(self: &Arc<Self>) -> Result<mpsc::Receiver<Boot>> {
         let listener = self.machine.listen(HOST_PORT)?;
         let (boots, booted) = mpsc::channel(1);
         let record = self.record();

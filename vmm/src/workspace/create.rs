@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use pyro_api::{SeedMode, WorkspaceCreate, WorkspaceInfo, WorkspaceSeed};
 use pyro_format::BaselineId;
 use pyro_image::clone_scratch;
+use pyro_proto::GENERATION;
 use pyro_store::IngestSource;
 
 use super::merge::TimedTree;
@@ -73,6 +74,8 @@ impl Manager {
             created_at: now,
             expires_at,
             ephemeral,
+            generation: GENERATION,
+            next_shell: 1,
             next_sequence: 1,
             next_push: 1,
             pending: BTreeMap::new(),

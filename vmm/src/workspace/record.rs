@@ -109,6 +109,13 @@ pub struct Record {
     pub expires_at: Option<Timestamp>,
     /// One command's VM: deleted by whoever finds it without its daemon.
     pub ephemeral: bool,
+    /// Generation of the wire that its guest speaks, or spoke when it last ran. Records that do not
+    /// say are older than the second.
+    #[serde(default = "one")]
+    pub generation: u16,
+    /// Number of the next shell, from 1.
+    #[serde(default = "one")]
+    pub next_shell: u64,
     /// Number of the next command, from 1.
     pub next_sequence: u64,
     /// Number of the next push, from 1.
@@ -119,6 +126,10 @@ pub struct Record {
     pub command_count: u64,
     /// The last of them.
     pub last_command: Option<LastCommand>,
+}
+
+fn one<T: From<u8>>() -> T {
+    T::from(1)
 }
 
 impl Record {
