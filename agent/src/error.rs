@@ -29,6 +29,15 @@ pub enum Error {
     /// One push at a time.
     #[error("another push is under way")]
     Busy,
+    /// The program of a shell has ended.
+    #[error("{0}")]
+    Ended(String),
+    /// As many as there may be.
+    #[error("{0}")]
+    TooMany(String),
+    /// A program does not read what is typed.
+    #[error("{0}")]
+    Stuck(String),
     /// A connection to the host failed.
     #[error("talking to the host failed")]
     Frame(#[from] FrameError),
@@ -69,6 +78,9 @@ impl From<&Error> for AgentError {
             Error::Invalid(_) => ErrorKind::Invalid,
             Error::Conflict(_) => ErrorKind::Conflict,
             Error::Busy => ErrorKind::Busy,
+            Error::Ended(_) => ErrorKind::Ended,
+            Error::TooMany(_) => ErrorKind::TooMany,
+            Error::Stuck(_) => ErrorKind::Stuck,
             Error::Io { .. } | Error::Frame(_) | Error::HungUp => ErrorKind::Io,
         };
         AgentError { kind, message: error.chain() }

@@ -7,7 +7,7 @@
 //!              lower ◀── nodes and ranges, by path ── host        (lower)
 //!              upper ──▶ change report                            (report)
 //!              staged outside, renamed into place ◀── pushes      (push)
-//! serve ── one call a connection: exec, report, cut, read, push, power off
+//! serve ── one call a connection: exec, report, cut, read, push, shells, power off
 //! ```
 //!
 //! The agent keeps to the initramfs. Commands run in a second mount namespace whose root is the
@@ -23,5 +23,6 @@ pub mod lower;
 pub mod push;
 pub mod report;
 pub mod serve;
+pub mod shell;
 pub mod sys;
 pub mod workspace;

@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 
 use crate::content;
 use crate::error::{Error, Result};
-use crate::exec::{Command, Execs};
+use crate::exec::{Command, Execs, Place};
 use crate::lower::Content;
 use crate::push::{self, Pushes};
 use crate::report::{self, Hashes};
+use crate::shell::{self, Shells};
 use crate::workspace::Workspace;
 
 /// Answers that wait to be written. A few, so that disk and wire work at the same time.
@@ -27,8 +28,12 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub struct Agent {
     /// The mounted workspace.
     pub workspace: Arc<Workspace>,
+    /// Where commands and shells run.
+    pub place: Arc<Place>,
     /// Commands.
     pub execs: Arc<Execs>,
+    /// Shells.
+    pub shells: Arc<Shells>,
     /// The way to the host's trees.
     pub content: Content,
     /// The push under way, if any.
@@ -79,8 +84,10 @@ where
 /// One call's connection.
 #[derive(Debug)]
 pub struct Connection<S> {
-    reader: ReadHalf<S>,
-    writer: WriteHalf<S>,
+    /// The host's side of the conversation.
+    pub reader: ReadHalf<S>,
+    /// The agent's.
+    pub writer: WriteHalf<S>,
 }
 
 impl<S: AsyncRead + AsyncWrite> Connection<S> {
@@ -103,8 +110,16 @@ impl<S: AsyncRead + AsyncWrite> Connection<S> {
     }
 
     /// Returns when the host hangs up (or speaks out of turn).
-    async fn hung_up(reader: &mut ReadHalf<S>) {
+    pub async fn hung_up(reader: &mut ReadHalf<S>) {
         let _ = read_frame::<Call>(reader, GUEST_FRAME_LIMIT).await;
+    }
+
+    /// Does `work`, which is given up when the host hangs up.
+    pub async fn unless_hung_up<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = work => result,
+            () = Self::hung_up(&mut self.reader) => Err(Error::HungUp),
+        }
     }
 
     /// Sends what `work` says, as it says it. The work ends early when the host hangs up.
@@ -178,7 +193,7 @@ impl Agent {
             | Call::WriteShell { .. }
             | Call::SignalShell { .. }
             | Call::ResizeShell { .. }
-            | Call::CloseShell { .. } => Err(Error::Invalid("this agent opens no shells".into())),
+            | Call::CloseShell { .. } => shell::calls::answer(&self.shells, host, call).await,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use tokio::io::unix::AsyncFd;
+
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -36,6 +38,12 @@ pub fn waiting_bytes(pipe: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: FIONREAD writes one int to the given place.
     check(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
     Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// Has the runtime say when a descriptor can be read from or written to.
+pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open, and is the same descriptor, for as long as it exists.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
 /// Waits until any child ends and reaps it: its pid and raw wait status.
@@ -133,6 +141,8 @@ pub struct Child {
     pub cgroup: Option<RawFd>,
     /// Standard input, output and error; all above 2.
     pub stdio: [RawFd; 3],
+    /// Standard input is a terminal that becomes its controlling one.
+    pub terminal: bool,
     /// Where a failure is reported; closed by `execve`.
     pub report: RawFd,
 }
@@ -213,6 +223,9 @@ unsafe fn become_program(
             if libc::dup2(from, to) < 0 {
                 return (Stage::Setup, errno());
             }
+        }
+        if child.terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+            return (Stage::Setup, errno());
         }
         if let Some(namespace) = child.namespace
             && libc::setns(namespace, libc::CLONE_NEWNS) < 0

@@ -2,7 +2,6 @@
 //! namespace in which commands see it as their root.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 
@@ -13,6 +12,7 @@ use nix::unistd::{chdir, chroot};
 use super::early::kernel_filesystem;
 use super::{IMAGE, LOWER, MERGED, NEW_ROOT, SCRATCH};
 use crate::error::{Doing, Error, Result};
+use crate::exec::Inside;
 use crate::workspace::mount_overlay;
 
 const IMAGE_DISK: &str = "/dev/vda";
@@ -57,14 +57,14 @@ pub fn mount_environment() -> Result<()> {
 ///
 /// Its root is the environment itself, moved over the initramfs: unlike in a `chroot`, programs that
 /// make namespaces of their own (bubblewrap, ...) work.
-pub fn namespace() -> Result<OwnedFd> {
+pub fn enter() -> Result<Inside> {
     // A thread of its own: the change of root and namespace ends with it.
     let made = thread::Builder::new().name("namespace".into()).spawn(enter_new_namespace);
     let made = made.doing(|| "start a thread".into())?;
     made.join().unwrap_or(Err(Error::HungUp))
 }
 
-fn enter_new_namespace() -> Result<OwnedFd> {
+fn enter_new_namespace() -> Result<Inside> {
     unshare(CloneFlags::CLONE_NEWNS).doing(|| "make a mount namespace".into())?;
     let namespace = File::open("/proc/thread-self/ns/mnt").doing(|| "open the namespace".into())?;
     let none: Option<&str> = None;
@@ -77,6 +77,8 @@ fn enter_new_namespace() -> Result<OwnedFd> {
             result => result?,
         }
     }
+    let terminals = File::open(Path::new(NEW_ROOT).join("dev/pts"));
+    let terminals = terminals.doing(|| "open /dev/pts".into())?.into();
     let workspace = Path::new(NEW_ROOT).join("workspace");
     fs::create_dir_all(&workspace).doing(|| "create /workspace".into())?;
     mount(Some(&Path::new(MERGED).join("ws")), &workspace, none, MsFlags::MS_BIND, none)
@@ -88,5 +90,5 @@ fn enter_new_namespace() -> Result<OwnedFd> {
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none)
         .doing(|| "make the environment the root".into())?;
     chroot(".").doing(|| "make the environment the root".into())?;
-    Ok(namespace.into())
+    Ok(Inside { namespace: Some(namespace.into()), terminals })
 }

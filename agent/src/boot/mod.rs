@@ -16,10 +16,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
 
 use crate::error::{Doing, Error, Result};
-use crate::exec::{Cgroups, Execs};
+use crate::exec::{Cgroups, Execs, Place};
 use crate::lower::{Content, Vsock, reach};
 use crate::push::{self, Pushes};
 use crate::serve::{After, Agent, serve};
+use crate::shell::Shells;
 use crate::sys;
 use crate::workspace::{Places, Workspace};
 
@@ -136,9 +137,9 @@ async fn take_calls(agent: Arc<Agent>, listener: VsockListener) {
             }
         });
     }
-    let execs = agent.execs.clone();
+    let place = agent.place.clone();
     drop(agent);
-    let _ = tokio::task::spawn_blocking(move || execs.shut_down(LAST_WORK)).await;
+    let _ = tokio::task::spawn_blocking(move || place.shut_down(LAST_WORK)).await;
 }
 
 /// Everything that needs the host's welcome. Blocks.
@@ -154,12 +155,15 @@ fn set_up(lower: &Handle, welcome: &Welcome) -> Result<Agent> {
     };
     let workspace = Workspace::mount(&places, &content, welcome)?;
     push::recover(&workspace)?;
-    let namespace = environment::namespace()?;
+    let inside = environment::enter()?;
     let cgroups = Cgroups::new(PathBuf::from(CGROUPS)).doing(|| "make a cgroup".into())?;
+    let place = Arc::new(Place::new(inside, Some(cgroups)));
     let spool = Path::new(SCRATCH).join("spool");
     Ok(Agent {
         workspace: Arc::new(workspace),
-        execs: Arc::new(Execs::new(Some(namespace), Some(cgroups), spool)?),
+        execs: Arc::new(Execs::new(place.clone(), spool)?),
+        shells: Arc::new(Shells::new(place.clone())),
+        place,
         content,
         pushes: Pushes::default(),
         hashes: Default::default(),

@@ -1,51 +1,83 @@
-//! A cgroup for each command, below one for all of them: killing and freezing reach whatever a
-//! command started, however it hides.
+//! A cgroup for each command and shell, below one for all of them: killing and freezing reach
+//! whatever they started, however it hides.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyro_proto::ExecId;
+use parking_lot::Mutex;
+use pyro_proto::{ExecId, ShellId};
 
 /// Longest wait for the commands to freeze. A task that waits for the lower layer cannot.
 const FREEZE_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two looks at a cgroup's state, which nothing announces to a blocking thread.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// The cgroup that holds all commands.
+/// Whose cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// A command's.
+    Exec(ExecId),
+    /// A shell's.
+    Shell(ShellId),
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exec(id) => write!(f, "exec-{id}"),
+            Self::Shell(id) => write!(f, "shell-{id}"),
+        }
+    }
+}
+
+/// The cgroup that holds all commands and shells.
 #[derive(Debug, Clone)]
 pub struct Cgroups {
     top: PathBuf,
+    /// Those whose program has ended while something it started still ran.
+    lingering: Arc<Mutex<HashSet<Group>>>,
 }
 
 impl Cgroups {
     /// Makes the cgroup at `top`, below a mounted cgroup2 filesystem.
     pub fn new(top: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&top)?;
-        Ok(Self { top })
+        Ok(Self { top, lingering: Arc::default() })
     }
 
-    fn of(&self, id: ExecId) -> PathBuf {
-        self.top.join(format!("exec-{id}"))
+    fn of(&self, group: Group) -> PathBuf {
+        self.top.join(group.to_string())
     }
 
-    /// Makes a command's cgroup; returns its `cgroup.procs`.
-    pub fn create(&self, id: ExecId) -> io::Result<File> {
-        let path = self.of(id);
+    /// Makes a cgroup; returns its `cgroup.procs`.
+    pub fn create(&self, group: Group) -> io::Result<File> {
+        let path = self.of(group);
         fs::create_dir_all(&path)?;
         File::options().write(true).open(path.join("cgroup.procs"))
     }
 
-    /// Kills everything in a command's cgroup.
-    pub fn kill(&self, id: ExecId) {
+    /// Kills everything in a cgroup.
+    pub fn kill(&self, group: Group) {
         // A cgroup that is gone has nothing left to kill.
-        let _ = fs::write(self.of(id).join("cgroup.kill"), "1");
+        let _ = fs::write(self.of(group).join("cgroup.kill"), "1");
     }
 
-    /// Removes a command's cgroup unless something still runs in it; `true` when it is gone.
-    pub fn remove(&self, id: ExecId) -> bool {
-        match fs::remove_dir(self.of(id)) {
+    /// Removes the cgroup of a program that has ended, and those of earlier ones, as far as nothing
+    /// runs in them any more.
+    pub fn sweep(&self, ended: Group) {
+        let mut lingering = self.lingering.lock();
+        lingering.insert(ended);
+        lingering.retain(|group| !self.remove(*group));
+    }
+
+    /// Removes a cgroup unless something still runs in it; `true` when it is gone.
+    fn remove(&self, group: Group) -> bool {
+        match fs::remove_dir(self.of(group)) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }

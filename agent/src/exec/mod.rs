@@ -5,11 +5,12 @@
 //! timeout, kills everything in its cgroup.
 
 mod cgroup;
+mod place;
 mod reaper;
 mod spool;
 mod start;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -22,10 +23,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
-pub use cgroup::{Cgroups, Frozen};
+pub use cgroup::{Cgroups, Frozen, Group};
+pub use place::{Inside, Place};
 pub use spool::Reader;
 use spool::{PIECE, Spool};
-use start::NotStarted;
+pub use start::{Launched, NotStarted, Program, Stdio, launch};
 
 use crate::error::{Doing, Error, Result};
 use crate::sys;
@@ -37,11 +39,7 @@ const TIMED_OUT: i32 = 124;
 #[derive(Debug)]
 pub struct Execs {
     commands: Mutex<BTreeMap<ExecId, Arc<Command>>>,
-    /// Ended commands whose cgroup was still populated.
-    lingering: Mutex<HashSet<ExecId>>,
-    /// Root of the environment, where programs are looked up.
-    namespace: Mutex<Option<Arc<OwnedFd>>>,
-    cgroups: Option<Cgroups>,
+    place: Arc<Place>,
     /// Where the start of each output is kept.
     spool_dir: PathBuf,
 }
@@ -64,22 +62,12 @@ struct Fate {
 }
 
 impl Execs {
-    /// Commands run in `namespace` and below `cgroups`; the start of their output is kept in
-    /// `spool_dir`, which is emptied now.
-    pub fn new(
-        namespace: Option<OwnedFd>,
-        cgroups: Option<Cgroups>,
-        spool_dir: PathBuf,
-    ) -> Result<Self> {
+    /// Commands run in `place`; the start of their output is kept in `spool_dir`, which is emptied
+    /// now.
+    pub fn new(place: Arc<Place>, spool_dir: PathBuf) -> Result<Self> {
         let _ = std::fs::remove_dir_all(&spool_dir);
         std::fs::create_dir_all(&spool_dir).doing(|| "create the spool".into())?;
-        Ok(Self {
-            commands: Mutex::default(),
-            lingering: Mutex::default(),
-            namespace: Mutex::new(namespace.map(Arc::new)),
-            cgroups,
-            spool_dir,
-        })
+        Ok(Self { commands: Mutex::default(), place, spool_dir })
     }
 
     /// Starts a command.
@@ -100,12 +88,8 @@ impl Execs {
         }
         let begun = Instant::now();
         let timeout = request.timeout_ms.map(Duration::from_millis);
-        let execs = self.clone();
-        let started = tokio::task::spawn_blocking(move || {
-            let namespace = execs.namespace.lock().clone();
-            let namespace = namespace.as_ref().map(|fd| fd.as_fd());
-            start::start(&request, namespace, execs.cgroups.as_ref())
-        });
+        let place = self.place.clone();
+        let started = tokio::task::spawn_blocking(move || start::start(&request, &place));
         let started = started.await.unwrap_or_else(|_| {
             Err(NotStarted { code: 126, error: Error::Invalid("the start was given up".into()) })
         });
@@ -117,7 +101,7 @@ impl Execs {
             }
             Err(NotStarted { code, error }) => {
                 command.finish(code, begun);
-                self.sweep(command.id);
+                self.place.sweep(Group::Exec(command.id));
                 Err(error)
             }
         }
@@ -152,7 +136,7 @@ impl Execs {
                 Ok(status) => status,
                 Err(_) => {
                     command.fate.lock().timed_out = true;
-                    self.kill_cgroup(command.id).await;
+                    self.place.kill(Group::Exec(command.id)).await;
                     status.await
                 }
             },
@@ -168,13 +152,7 @@ impl Execs {
             let _ = pump.await;
         }
         command.finish_after(code, duration);
-        self.sweep(command.id);
-    }
-
-    async fn kill_cgroup(&self, id: ExecId) {
-        if let Some(cgroups) = self.cgroups.clone() {
-            let _ = tokio::task::spawn_blocking(move || cgroups.kill(id)).await;
-        }
+        self.place.sweep(Group::Exec(command.id));
     }
 
     /// The command `id`.
@@ -189,7 +167,7 @@ impl Execs {
         if *command.state.borrow() == ExecState::Running {
             command.fate.lock().killed = true;
         }
-        self.kill_cgroup(id).await;
+        self.place.kill(Group::Exec(id)).await;
         Ok(())
     }
 
@@ -207,28 +185,6 @@ impl Execs {
         }
         self.commands.lock().remove(&id);
         Ok(())
-    }
-
-    /// The commands' cgroups, where there are any.
-    pub fn cgroups(&self) -> Option<&Cgroups> {
-        self.cgroups.as_ref()
-    }
-
-    /// Kills everything and lets go of the environment. Blocks.
-    pub fn shut_down(&self, within: Duration) {
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.kill_all(within);
-        }
-        self.namespace.lock().take();
-    }
-
-    /// Removes the cgroups of ended commands that are empty by now.
-    fn sweep(&self, ended: ExecId) {
-        if let Some(cgroups) = &self.cgroups {
-            let mut lingering = self.lingering.lock();
-            lingering.insert(ended);
-            lingering.retain(|id| !cgroups.remove(*id));
-        }
     }
 }
 
@@ -270,7 +226,8 @@ impl Command {
     }
 }
 
-fn exit_code(status: i32) -> i32 {
+/// Exit code of a raw wait status: 128 + signal number for a signal.
+pub fn exit_code(status: i32) -> i32 {
     if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -12,7 +12,8 @@ use pyro_format::escape;
 use pyro_proto::{ByteString, ExecRequest};
 use tokio::sync::oneshot;
 
-use super::cgroup::Cgroups;
+use super::cgroup::Group;
+use super::place::Place;
 use super::reaper::Reaper;
 use crate::error::{Doing, Error, Result};
 use crate::sys::{Child, Stage};
@@ -29,7 +30,38 @@ const DEFAULT_ENV: [(&[u8], &[u8]); 7] = [
     (b"TERM", b"dumb"),
 ];
 
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Program<'a> {
+    /// Its cgroup.
+    pub group: Group,
+    /// Program and arguments.
+    pub argv: &'a [ByteString],
+    /// Working directory, absolute.
+    pub cwd: &'a ByteString,
+    /// Variables set on top of the defaults.
+    pub env: &'a [(ByteString, ByteString)],
+}
+
+/// What a program reads from and writes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Stdio<'a> {
+    /// Standard input, output and error.
+    pub fds: [BorrowedFd<'a>; 3],
+    /// Standard input becomes its controlling terminal.
+    pub terminal: bool,
+}
+
 /// A program that runs.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its process id, and that of its session and process group.
+    pub pid: i32,
+    /// Gets the raw wait status.
+    pub status: oneshot::Receiver<i32>,
+}
+
+/// A command that runs.
 #[derive(Debug)]
 pub struct Started {
     /// Gets the raw wait status.
@@ -47,49 +79,67 @@ pub struct NotStarted {
     pub error: Error,
 }
 
-/// Starts the program; returns when it runs or failed to. Blocks: looking up the program or the
-/// working directory may need the host.
-pub fn start(
-    request: &ExecRequest,
-    namespace: Option<BorrowedFd<'_>>,
-    cgroups: Option<&Cgroups>,
-) -> Result<Started, NotStarted> {
-    let cannot = |error| NotStarted { code: 126, error };
-    let plan = Plan::new(request).map_err(cannot)?;
-    let setup = |result: io::Result<_>| result.doing(|| "prepare the command".into());
-    let cgroup = cgroups.map(|cgroups| cgroups.create(request.id)).transpose();
-    let cgroup = setup(cgroup).map_err(cannot)?;
+impl NotStarted {
+    fn unprepared(error: Error) -> Self {
+        Self { code: 126, error }
+    }
+}
+
+/// Starts a command; returns when it runs or failed to. Blocks.
+pub fn start(request: &ExecRequest, place: &Place) -> Result<Started, NotStarted> {
+    let cannot = NotStarted::unprepared;
     let pipe = || pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into()).map_err(cannot);
-    let ((stdout, stdout_end), (stderr, stderr_end), (report, report_end)) =
-        (pipe()?, pipe()?, pipe()?);
+    let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
     let null = File::open("/dev/null").doing(|| "open /dev/null".into()).map_err(cannot)?;
+    let ExecRequest { id, argv, cwd, env, .. } = request;
+    let program = Program { group: Group::Exec(*id), argv, cwd, env };
+    let fds = [null.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()];
+    let launched = launch(&program, Stdio { fds, terminal: false }, place)?;
+    Ok(Started { status: launched.status, outputs: [stdout, stderr] })
+}
+
+/// Starts a program; returns when it runs or failed to. Blocks: looking up the program or the
+/// working directory may need the host.
+pub fn launch(
+    program: &Program<'_>,
+    stdio: Stdio<'_>,
+    place: &Place,
+) -> Result<Launched, NotStarted> {
+    let cannot = NotStarted::unprepared;
+    let plan = Plan::new(program).map_err(cannot)?;
+    let inside = place.inside().ok_or(Error::HungUp).map_err(cannot)?;
+    let cgroup = place.cgroups().map(|cgroups| cgroups.create(program.group)).transpose();
+    let cgroup = cgroup.doing(|| "prepare the command".into()).map_err(cannot)?;
+    let pipe = pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into());
+    let (report, report_end) = pipe.map_err(cannot)?;
     let child = Child {
         candidates: plan.candidates,
         argv: plan.argv,
         envp: plan.envp,
         cwd: plan.cwd,
-        namespace: namespace.map(|fd| fd.as_raw_fd()),
+        namespace: inside.namespace.as_ref().map(|fd| fd.as_raw_fd()),
         cgroup: cgroup.as_ref().map(|file| file.as_raw_fd()),
-        stdio: [null.as_raw_fd(), stdout_end.as_raw_fd(), stderr_end.as_raw_fd()],
+        stdio: stdio.fds.map(|fd| fd.as_raw_fd()),
+        terminal: stdio.terminal,
         report: report_end.as_raw_fd(),
     };
     let spawned = Reaper::get().spawn(&child).doing(|| "start a process".into());
-    let (_, status) = spawned.map_err(cannot)?;
-    drop((stdout_end, stderr_end, report_end));
+    let (pid, status) = spawned.map_err(cannot)?;
+    drop(report_end);
     let mut message = Vec::new();
     // Ends when the program runs (the pipe closes) or the child has said why not.
     if let Err(error) = File::from(report).take(8).read_to_end(&mut message) {
         return Err(cannot(Error::Io { what: "cannot start the command".into(), source: error }));
     }
     match Stage::parse(&message) {
-        None => Ok(Started { status, outputs: [stdout, stderr] }),
-        Some((stage, errno)) => Err(explain(request, stage, errno)),
+        None => Ok(Launched { pid, status }),
+        Some((stage, errno)) => Err(explain(program, stage, errno)),
     }
 }
 
-fn explain(request: &ExecRequest, stage: Stage, errno: i32) -> NotStarted {
-    let program = escape(request.argv.first().map_or(&[][..], |arg| &arg.0));
-    let cwd = escape(&request.cwd.0);
+fn explain(asked: &Program<'_>, stage: Stage, errno: i32) -> NotStarted {
+    let program = escape(asked.argv.first().map_or(&[][..], |arg| &arg.0));
+    let cwd = escape(&asked.cwd.0);
     let source = io::Error::from_raw_os_error(errno);
     let missing = matches!(errno, libc::ENOENT | libc::ENOTDIR);
     match stage {
@@ -122,22 +172,22 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(request: &ExecRequest) -> Result<Self> {
+    fn new(asked: &Program<'_>) -> Result<Self> {
         let c_string = |bytes: &[u8]| {
             CString::new(bytes)
                 .map_err(|_| Error::Invalid(format!("'{}' holds a NUL byte", escape(bytes))))
         };
-        let program = match request.argv.first() {
+        let program = match asked.argv.first() {
             Some(ByteString(program)) if !program.is_empty() => program,
             _ => return Err(Error::Invalid("the command is empty".into())),
         };
-        if !request.cwd.0.starts_with(b"/") {
-            let cwd = escape(&request.cwd.0);
+        if !asked.cwd.0.starts_with(b"/") {
+            let cwd = escape(&asked.cwd.0);
             return Err(Error::Invalid(format!("the working directory '{cwd}' is not absolute")));
         }
         let mut env: BTreeMap<&[u8], &[u8]> = DEFAULT_ENV.into();
-        env.insert(b"PWD", &request.cwd.0);
-        for (name, value) in &request.env {
+        env.insert(b"PWD", &asked.cwd.0);
+        for (name, value) in asked.env {
             if name.0.is_empty() || name.0.contains(&b'=') {
                 let name = escape(&name.0);
                 return Err(Error::Invalid(format!("'{name}' is no name of a variable")));
@@ -155,12 +205,12 @@ impl Plan {
         };
         Ok(Self {
             candidates,
-            argv: request.argv.iter().map(|arg| c_string(&arg.0)).collect::<Result<_>>()?,
+            argv: asked.argv.iter().map(|arg| c_string(&arg.0)).collect::<Result<_>>()?,
             envp: env
                 .iter()
                 .map(|(name, value)| c_string(&[*name, *value].join(&b'=')))
                 .collect::<Result<_>>()?,
-            cwd: c_string(&request.cwd.0)?,
+            cwd: c_string(&asked.cwd.0)?,
         })
     }
 }
@@ -169,22 +219,23 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn request(argv: &[&str], env: &[(&str, &str)]) -> ExecRequest {
+    fn plan_in(cwd: &str, argv: &[&str], env: &[(&str, &str)]) -> Result<Plan> {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-        ExecRequest {
-            id: 1,
-            argv: argv.iter().map(|arg| bytes(arg)).collect(),
-            cwd: bytes("/tmp"),
-            env: env.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
-            timeout_ms: None,
-            keep_bytes: 0,
-        }
+        Plan::new(&Program {
+            group: Group::Exec(1),
+            argv: &argv.iter().map(|arg| bytes(arg)).collect::<Vec<_>>(),
+            cwd: &bytes(cwd),
+            env: &env.iter().map(|(k, v)| (bytes(k), bytes(v))).collect::<Vec<_>>(),
+        })
+    }
+
+    fn plan(argv: &[&str], env: &[(&str, &str)]) -> Result<Plan> {
+        plan_in("/tmp", argv, env)
     }
 
     #[test]
     fn programs_are_looked_up_as_a_shell_does() {
-        let candidates =
-            |argv: &[&str], env: &[_]| Plan::new(&request(argv, env)).unwrap().candidates;
+        let candidates = |argv: &[&str], env: &[_]| plan(argv, env).unwrap().candidates;
         assert_eq!(
             candidates(&["a"], &[("PATH", "/x::y")]),
             [c"/x/a".into(), c"./a".into(), c"y/a".into()] as [CString; 3]
@@ -194,17 +245,16 @@ mod tests {
 
     #[test]
     fn senseless_requests_are_refused() {
-        assert!(Plan::new(&request(&[], &[])).is_err());
-        assert!(Plan::new(&request(&[""], &[])).is_err());
-        assert!(Plan::new(&request(&["a\0b"], &[])).is_err());
-        assert!(Plan::new(&request(&["a"], &[("A=B", "c")])).is_err());
-        let relative = ExecRequest { cwd: ByteString(b"x".to_vec()), ..request(&["a"], &[]) };
-        assert!(Plan::new(&relative).is_err());
+        assert!(plan(&[], &[]).is_err());
+        assert!(plan(&[""], &[]).is_err());
+        assert!(plan(&["a\0b"], &[]).is_err());
+        assert!(plan(&["a"], &[("A=B", "c")]).is_err());
+        assert!(plan_in("x", &["a"], &[]).is_err());
     }
 
     #[test]
     fn given_variables_replace_the_defaults() {
-        let plan = Plan::new(&request(&["a"], &[("HOME", "/h"), ("NEW", "")])).unwrap();
+        let plan = plan(&["a"], &[("HOME", "/h"), ("NEW", "")]).unwrap();
         assert!(plan.envp.contains(&c"HOME=/h".into()));
         assert!(plan.envp.contains(&c"NEW=".into()));
         assert!(plan.envp.contains(&c"PWD=/tmp".into()));

@@ -86,11 +86,11 @@ where
         Some(_) => return Err(Error::Invalid("a staged push waits for its end".into())),
         None => return Err(Error::HungUp),
     };
-    let execs = agent.execs.clone();
+    let place = agent.place.clone();
     blocking(move || {
         // Held until the stage is gone, so that the next push finds none of it.
         let _turn = turn;
-        if commit { commit::commit(&staged, execs.cgroups()) } else { Ok(()) }
+        if commit { commit::commit(&staged, place.cgroups()) } else { Ok(()) }
     })
     .await?;
     host.reply(&Reply::Done).await

@@ -6,5 +6,6 @@ mod host;
 mod model;
 mod property;
 mod push;
+mod shell;
 mod sys;
 mod world;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use pyro_agent::exec::{Cgroups, Execs};
+use pyro_agent::exec::{Cgroups, Execs, Inside, Place};
 use pyro_agent::lower::Content;
 use pyro_agent::push::{Pushes, recover};
 use pyro_agent::serve::{Agent, serve};
+use pyro_agent::shell::Shells;
 use pyro_agent::workspace::{Places, Workspace};
 use pyro_format::Mode;
 use pyro_proto::{Call, Change, Reply, ReportEnd, Source, Welcome, read_frame, write_frame};
@@ -111,10 +112,14 @@ impl World {
         let workspace = Workspace::mount(&places, &content, &welcome).unwrap();
         recover(&workspace).unwrap();
         let cgroups = Cgroups::new(test_cgroup()).ok();
-        let execs = Execs::new(None, cgroups, dir.path().join("spool")).unwrap();
+        let terminals = std::fs::File::open("/dev/pts").unwrap().into();
+        let place = Arc::new(Place::new(Inside { namespace: None, terminals }, cgroups));
+        let execs = Execs::new(place.clone(), dir.path().join("spool")).unwrap();
         Arc::new(Agent {
             workspace: Arc::new(workspace),
             execs: Arc::new(execs),
+            shells: Arc::new(Shells::new(place.clone())),
+            place,
             content,
             pushes: Pushes::default(),
             hashes: Default::default(),
