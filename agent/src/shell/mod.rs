@@ -216,8 +216,8 @@ impl Shell {
                 },
             }
         };
-        // The end of a session's leader takes the terminal from all others: only what is on its
-        // way still comes.
+        // What is on its way still comes. Then the agent's end closes, which hangs up whoever else
+        // has the terminal open, as closing a terminal's window does.
         let _ = timeout(LAST_OUTPUT, async {
             while let Ok(read @ 1..) = terminal.read(&mut buffer).await {
                 self.output.push(&buffer[..read]);

@@ -158,8 +158,8 @@ fn signals_reach_what_is_in_the_foreground() {
 fn closing_kills_whatever_the_shell_started() {
     with_empty_world(|world| {
         open(&world, 1);
-        write(&world, 1, "setsid sh -c 'echo pid-$$.; exec sleep 1000' &\n");
-        let at = expect(&world, 1, 0, "\npid-");
+        write(&world, 1, "setsid sh -c \"echo p''id-\\$\\$.; exec sleep 1000\" &\n");
+        let at = expect(&world, 1, 0, "pid-");
         expect(&world, 1, at, ".");
         let (_, _, data) = read(&world, 1, at);
         let pid: i32 = String::from_utf8_lossy(&data).split('.').next().unwrap().parse().unwrap();
