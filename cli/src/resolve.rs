@@ -6,13 +6,14 @@ use std::path::{self, Path};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, Export, Run, SeedOptions,
-    StoreCat, StoreCheckout, StoreDiff, StoreIngest, StoreLs, SyncPush, WorkspaceCreate,
-    WorkspaceExec,
+    ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat, StoreCheckout, StoreDiff, StoreIngest,
+    StoreLs, SyncPush, WorkspaceCreate, WorkspaceExec,
 };
 
 use crate::args::{
     CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecArgs, ExportArgs, HereArgs, PushArgs, RunArgs,
-    SeedArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
+    SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs, StoreCatArgs,
+    StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
 };
 use crate::error::Error;
 
@@ -72,6 +73,48 @@ impl From<RunArgs> for Run {
             network: args.machine.network,
             allow_host_compat: args.machine.allow_host_compat,
         }
+    }
+}
+
+impl ShellOpenArgs {
+    /// The call.
+    pub fn call(self) -> ShellOpen {
+        ShellOpen {
+            workspace_id: self.workspace_id,
+            cwd: guest_path(self.start.cwd),
+            cols: self.cols,
+            rows: self.rows,
+            env: self.start.env,
+        }
+    }
+}
+
+impl ShellReadArgs {
+    /// The call.
+    pub fn call(self) -> ShellRead {
+        ShellRead {
+            workspace_id: self.shell.workspace_id,
+            shell_id: self.shell.shell_id,
+            cursor: self.cursor,
+            max_chars: self.max_chars,
+            plain: self.plain,
+            wait_for_idle_ms: self.wait_for_idle_ms,
+        }
+    }
+}
+
+impl ShellSignalArgs {
+    /// The call.
+    pub fn call(self) -> ShellSignal {
+        let ShellRef { workspace_id, shell_id } = self.shell;
+        ShellSignal { workspace_id, shell_id, signal: Some(self.signal) }
+    }
+}
+
+impl ShellRef {
+    /// The call that closes it.
+    pub fn close(self) -> ShellClose {
+        ShellClose { workspace_id: self.workspace_id, shell_id: self.shell_id }
     }
 }
 

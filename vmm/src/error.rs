@@ -38,6 +38,32 @@ pub enum Error {
     /// No baseline's id begins like this.
     #[error("there is no baseline '{0}'")]
     UnknownBaseline(String),
+    /// The workspace has no shell with this id.
+    #[error("workspace {workspace} has no shell '{shell}'")]
+    UnknownShell {
+        /// The workspace's id.
+        workspace: String,
+        /// What was asked for, safe to show.
+        shell: String,
+        /// There was one.
+        was_open: bool,
+    },
+    /// The shell's program has ended.
+    #[error("the program of {shell} has ended")]
+    ShellStopped {
+        /// The workspace's id.
+        workspace: String,
+        /// The shell's id.
+        shell: String,
+    },
+    /// The workspace's guest was booted by an older version.
+    #[error("the guest of workspace {workspace} was started by an older pyro and has no {lacks}")]
+    OldGuest {
+        /// The workspace's id.
+        workspace: String,
+        /// What only newer guests have.
+        lacks: &'static str,
+    },
     /// The workspace's VM does not run.
     #[error("workspace {0} is stopped")]
     Stopped(String),
@@ -181,6 +207,27 @@ impl Error {
             Self::UnknownBaseline(_) => {
                 (ErrorCode::UnknownBaseline, hint("'pyro store list' shows all baselines"))
             }
+            Self::UnknownShell { workspace, was_open, .. } => {
+                let list =
+                    format!("'pyro workspace shell list {workspace}' shows those that are open");
+                let why = "it was closed, or ended when the workspace's VM did; ";
+                let why = if *was_open { why } else { "" };
+                (ErrorCode::UnknownShell, Some(format!("{why}{list}")))
+            }
+            Self::ShellStopped { workspace, .. } => (
+                ErrorCode::ShellStopped,
+                Some(format!(
+                    "what it printed can be read until it is closed; 'pyro workspace shell open \
+                     {workspace}' opens another"
+                )),
+            ),
+            Self::OldGuest { workspace, lacks } => (
+                ErrorCode::Unsupported,
+                Some(format!(
+                    "stop and start the workspace to get {lacks}: 'pyro workspace stop {workspace}', \
+                     then 'pyro workspace start {workspace}'; its files stay"
+                )),
+            ),
             Self::Stopped(id) => (
                 ErrorCode::WorkspaceState,
                 Some(format!("'pyro workspace start {id}' boots it again, its files as they were")),
@@ -348,7 +395,20 @@ fn guest(error: &GuestError) -> (ErrorCode, Option<String>) {
             ),
             ErrorKind::Busy => (ErrorCode::Busy, Some("wait for the other push to end".to_owned())),
             ErrorKind::Ended => (ErrorCode::ShellStopped, None),
-            ErrorKind::TooMany | ErrorKind::Stuck => (ErrorCode::Busy, None),
+            ErrorKind::TooMany => (
+                ErrorCode::Busy,
+                Some(
+                    "close one that is not needed: 'pyro workspace shell list' shows them"
+                        .to_owned(),
+                ),
+            ),
+            ErrorKind::Stuck => (
+                ErrorCode::Busy,
+                Some(
+                    "wait until it reads again, or interrupt it: 'pyro workspace shell signal'"
+                        .to_owned(),
+                ),
+            ),
             ErrorKind::Io => (ErrorCode::GuestFailed, None),
         },
         GuestError::Generation(_) => (

@@ -28,6 +28,7 @@ pub mod push;
 pub mod record;
 pub mod renames;
 pub mod report;
+pub mod shell;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

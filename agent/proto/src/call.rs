@@ -108,7 +108,7 @@ pub enum Call {
     WriteShell {
         /// Which shell.
         id: ShellId,
-        /// The bytes, at most [`crate::MAX_DATA`].
+        /// The bytes, at most [`crate::MAX_TYPED`].
         #[serde(with = "serde_bytes")]
         data: Vec<u8>,
     },

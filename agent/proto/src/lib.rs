@@ -42,3 +42,5 @@ pub const AGENT_PORT: u32 = 1024;
 pub const HOST_PORT: u32 = 1025;
 /// Most bytes of content in one message, either way.
 pub const MAX_DATA: usize = 1 << 20;
+/// Most bytes typed into a shell at once: a whole message and the Enter key.
+pub const MAX_TYPED: usize = MAX_DATA + 1;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pyro_proto::{Call, MAX_DATA, Reply, Stream, TerminalSize, write_frame};
+use pyro_proto::{Call, MAX_DATA, MAX_TYPED, Reply, Stream, TerminalSize, write_frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Shell, Shells};
@@ -37,8 +37,8 @@ where
         Call::FollowShell { id, from } => return follow(host, &*shells.get(id)?, from).await,
         Call::WriteShell { id, data } => {
             let shell = shells.get(id)?;
-            if data.len() > MAX_DATA {
-                return Err(Error::Invalid(format!("more than {MAX_DATA} bytes of input")));
+            if data.len() > MAX_TYPED {
+                return Err(Error::Invalid(format!("more than {MAX_TYPED} bytes of input")));
             }
             host.unless_hung_up(shell.write(&data)).await?;
             shell.info()

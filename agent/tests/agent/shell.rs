@@ -206,7 +206,7 @@ fn input_that_nobody_reads_is_refused_in_time_and_the_shell_lives_on() {
         let at = expect(&world, 1, 0, "raw-2");
         let message = refused(write(&world, 1, &"x".repeat(1 << 20)), ErrorKind::Stuck);
         assert!(message.contains("of 1048576 bytes"), "{message}");
-        refused(write(&world, 1, &"x".repeat((1 << 20) + 1)), ErrorKind::Invalid);
+        refused(write(&world, 1, &"x".repeat((1 << 20) + 2)), ErrorKind::Invalid);
         shell(world.call(Call::SignalShell { id: 1, signal: 15 }));
         assert_eq!(read(&world, 1, at).0.exit, None);
         assert_eq!(shell(world.call(Call::CloseShell { id: 1 })).id, 1);

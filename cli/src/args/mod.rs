@@ -5,6 +5,7 @@ mod exec;
 mod here;
 mod parse;
 mod shared;
+mod shell;
 mod store;
 mod workspace;
 
@@ -16,6 +17,10 @@ pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull};
 pub use exec::{ExecArgs, RunArgs};
 pub use here::{Ending, HereArgs};
 pub use shared::{MachineArgs, SeedArgs};
+pub use shell::{
+    ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
+    ShellStartArgs, ShellWriteArgs,
+};
 pub use store::{
     StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
 };

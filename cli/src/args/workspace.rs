@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ExecArgs, MachineArgs, SeedArgs, parse};
+use super::{ExecArgs, MachineArgs, SeedArgs, ShellCommand, parse};
 
 #[derive(Debug, Subcommand)]
 pub enum WorkspaceCommand {
@@ -26,6 +26,9 @@ pub enum WorkspaceCommand {
     Export(ExportArgs),
     /// Show the commands that were run and what they printed
     Logs(WorkspaceRef),
+    /// Use interactive shells: terminals in the guest that outlive their callers
+    #[command(subcommand)]
+    Shell(ShellCommand),
     /// End the VM and keep the files
     Stop(WorkspaceRef),
     /// Boot a stopped workspace again, its files as they were

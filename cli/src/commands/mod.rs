@@ -5,6 +5,7 @@ mod demo;
 mod environment;
 mod exec;
 mod here;
+mod shell;
 mod store;
 mod workspace;
 

@@ -7,6 +7,7 @@ use pyro_api::{
 
 use super::OK;
 use super::exec::{self, output_bytes};
+use super::shell;
 use crate::args::{CreateArgs, DiffArgs, DiffForm, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
 use crate::print::diff::{self, Changes};
@@ -40,6 +41,7 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
             let call = WorkspaceLogs { workspace_id: args.workspace_id };
             ui.reply(&session.call(&call).await?, print::logs)?;
         }
+        WorkspaceCommand::Shell(command) => return shell::shell(session, command).await,
         WorkspaceCommand::Stop(args) => {
             let call = WorkspaceStop { workspace_id: args.workspace_id };
             ui.reply(&session.call(&call).await?, print::moved)?;

@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod environment;
 pub mod machine;
+pub mod shell;
 pub mod store;
 pub mod workspace;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pyro_api::{
     Call, CommandResult, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList,
-    EnvironmentPrune, EnvironmentPull, ExecAttach, Export, Run, Shutdown, StoreCat, StoreCheckout,
+    EnvironmentPrune, EnvironmentPull, ExecAttach, Export, Run, ShellClose, ShellFollow, ShellList,
+    ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown, StoreCat, StoreCheckout,
     StoreDiff, StoreIngest, StoreList, StoreLs, StoreStats, StoreVerify, SyncPush, WorkspaceCreate,
     WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec, WorkspaceList,
     WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply, WorkspaceStart, WorkspaceStatus,
@@ -57,6 +58,15 @@ pub async fn dispatch(server: &Server, name: &str, body: &[u8], events: &Events)
         WorkspaceDiff: |call| manager.find(&call.workspace_id)?.diff(&call, events).await?;
         Export: |call| manager.find(&call.workspace_id)?.export(&call, events).await?;
         SyncPush: |call| manager.find(&call.workspace_id)?.push(&call, events).await?;
+
+        ShellOpen: |call| manager.find(&call.workspace_id)?.open_shell(&call).await?;
+        ShellList: |call| manager.find(&call.workspace_id)?.list_shells(&call).await?;
+        ShellRead: |call| manager.find(&call.workspace_id)?.read_shell(&call).await?;
+        ShellWrite: |call| manager.find(&call.workspace_id)?.write_shell(&call).await?;
+        ShellSignal: |call| manager.find(&call.workspace_id)?.signal_shell(&call).await?;
+        ShellResize: |call| manager.find(&call.workspace_id)?.resize_shell(&call).await?;
+        ShellFollow: |call| manager.find(&call.workspace_id)?.follow_shell(&call, events).await?;
+        ShellClose: |call| manager.find(&call.workspace_id)?.close_shell(&call).await?;
 
         StoreIngest: |call| inspect::ingest(manager, call, events).await?;
         StoreCheckout: |call| inspect::checkout(manager, call, events).await?;

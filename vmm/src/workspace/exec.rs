@@ -7,13 +7,13 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use pyro_api::{
-    BytesText, CommandResult, Event, ExecAttach, LastCommand, LogEntry, WorkspaceExec, shell_join,
+    CommandResult, Event, ExecAttach, LastCommand, LogEntry, WorkspaceExec, shell_join,
 };
 use pyro_proto::{ByteString, Call, ErrorKind, ExecRequest, Exit, Reply};
 
 use super::feed::{Feed, KEEP, Kept, Piece};
 use super::record::{PendingExec, Record};
-use super::{MOUNT, Workspace, locked, log};
+use super::{Workspace, locked, log, path};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::guest::link::{Conversation, GuestError, ask};
@@ -73,11 +73,7 @@ impl Workspace {
                 )));
             }
         };
-        let cwd = match &call.cwd {
-            Some(cwd) if cwd.0.first() == Some(&b'/') => cwd.clone(),
-            Some(cwd) => BytesText(super::path::absolute(&super::path::parse(&cwd.0)?)),
-            None => BytesText::from(MOUNT),
-        };
+        let cwd = path::working_directory(call.cwd.as_ref())?;
         let env =
             call.env.iter().map(|(k, v)| (ByteString(k.clone().into()), ByteString(v.0.clone())));
         // The record comes first: a daemon that dies now leaves a number that is never used again.

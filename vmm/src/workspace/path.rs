@@ -1,5 +1,6 @@
 //! Paths that callers write: below `/workspace`, absolute or relative to it.
 
+use pyro_api::BytesText;
 use pyro_format::{TreePath, escape};
 
 use super::MOUNT;
@@ -35,6 +36,15 @@ pub fn absolute(path: &TreePath) -> Vec<u8> {
         absolute.extend_from_slice(path.as_bytes());
     }
     absolute
+}
+
+/// Where a program starts: anywhere in the guest, or below `/workspace`; there when not said.
+pub fn working_directory(cwd: Option<&BytesText>) -> Result<BytesText> {
+    match cwd {
+        Some(cwd) if cwd.0.first() == Some(&b'/') => Ok(cwd.clone()),
+        Some(cwd) => Ok(BytesText(absolute(&parse(&cwd.0)?))),
+        None => Ok(BytesText::from(MOUNT)),
+    }
 }
 
 #[cfg(test)]
