@@ -43,6 +43,8 @@ const TYPED: usize = 4096;
 const STUCK: Duration = Duration::from_secs(5);
 /// Callers that may wait to type into one shell.
 const TYPISTS: usize = 8;
+/// Longest wait for a shell's first prompt: before it, signals that it will handle would kill it.
+const FIRST_PROMPT: Duration = Duration::from_secs(3);
 /// What a program printed before it ended arrives within this time.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 /// Pause before reading again from a terminal that no program has open.
@@ -82,7 +84,7 @@ impl Shells {
         Self { open: Mutex::default(), place }
     }
 
-    /// Opens a shell.
+    /// Opens a shell; returns when it has printed its first prompt, or takes long to do so.
     pub async fn open(self: &Arc<Self>, request: ShellRequest) -> Result<Arc<Shell>> {
         let id = request.id;
         {
@@ -99,11 +101,13 @@ impl Shells {
             };
         }
         let started = self.start(request).await;
-        let mut open = self.open.lock();
         match &started {
-            Ok(shell) => open.insert(id, Some(shell.clone())),
-            Err(_) => open.remove(&id),
+            Ok(shell) => self.open.lock().insert(id, Some(shell.clone())),
+            Err(_) => self.open.lock().remove(&id),
         };
+        if let Ok(shell) = &started {
+            let _ = timeout(FIRST_PROMPT, shell.output.next(0, 1)).await;
+        }
         started
     }
 

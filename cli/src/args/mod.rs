@@ -19,7 +19,7 @@ pub use here::{Ending, HereArgs};
 pub use shared::{MachineArgs, SeedArgs};
 pub use shell::{
     ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
-    ShellStartArgs, ShellWriteArgs,
+    ShellWriteArgs,
 };
 pub use store::{
     StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,

@@ -10,6 +10,7 @@ mod names;
 mod property;
 mod push;
 mod served;
+mod shell;
 mod support;
 mod tree;
 mod vsock;
