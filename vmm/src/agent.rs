@@ -16,6 +16,10 @@ pub fn initramfs(cache: &Path, kernel: &Kernel) -> Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(AGENT);
     hasher.update(kernel.version.as_bytes());
+    // A kernel may be unpacked again by a version of pyro that takes more of it.
+    for module in kernel.modules.iter().chain(kernel.network_modules.iter().flatten()) {
+        hasher.update(module.as_os_str().as_encoded_bytes());
+    }
     let name = format!("initramfs-{}.cpio", &hasher.finalize().to_hex()[..16]);
     let path = cache.join(&name);
     if path.exists() {

@@ -343,7 +343,7 @@ fn image(error: &pyro_image::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::UnknownEnvironment,
             Some("'pyro env list' shows all environments".to_owned()),
         ),
-        E::NotInstalled { name } | E::Broken { name, .. } => (
+        E::NotInstalled { name } | E::Broken { name, .. } | E::NoNetworkModules { name } => (
             ErrorCode::EnvironmentNotInstalled,
             Some(format!("'pyro env pull {name}' makes it usable")),
         ),

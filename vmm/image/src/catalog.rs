@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::store;
 use crate::recipe::{RECIPES, Recipe};
-use crate::{Error, ImageDigest, Kernel, Progress, Result, Silent, durable};
+use crate::{Error, ImageDigest, Kernel, Progress, Result, durable};
 use record::Record;
 
 pub use prune::{PruneReport, Pruned, PrunedKind};
@@ -34,6 +34,19 @@ pub struct Environment {
     pub root_image: PathBuf,
     /// The kernel to boot it with.
     pub kernel: Kernel,
+}
+
+impl Environment {
+    /// Whether its guests can have a network.
+    ///
+    /// # Errors
+    /// [`Error::NoNetworkModules`].
+    pub fn check_network(&self) -> Result<()> {
+        match self.kernel.network_modules {
+            Some(_) => Ok(()),
+            None => Err(Error::NoNetworkModules { name: self.name.clone() }),
+        }
+    }
 }
 
 /// Whether an environment can be used.
@@ -285,13 +298,13 @@ impl Catalog {
         self.kernels().join(version)
     }
 
-    /// Versions of the kernels that are whole.
+    /// Versions of the kernels that need not be unpacked again.
     fn installed_kernels(&self) -> Vec<String> {
         let names = fs::read_dir(self.kernels()).into_iter().flatten();
         names
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|version| store::is_version(version))
-            .filter(|version| store::load(&self.kernel_directory(version), Some(&Silent)).is_ok())
+            .filter(|version| store::is_complete(&self.kernel_directory(version)))
             .collect()
     }
 }

@@ -33,6 +33,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// What was pulled has no drivers for a network; the next pull replaces it.
+    #[error(
+        "environment {name} was installed by an earlier version of pyro, without drivers for a \
+         network; `pyro env pull {name}` adds them"
+    )]
+    NoNetworkModules {
+        /// The environment's name.
+        name: String,
+    },
     /// A program that is needed is not on this host.
     #[error("`{tool}` is missing on this host; install the package {package}")]
     ToolMissing {

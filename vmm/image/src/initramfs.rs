@@ -16,8 +16,9 @@ const PROGRAM: u32 = 0o100755;
 const CHARACTER_DEVICE: u32 = 0o020600;
 
 /// Writes an initramfs to `out`: `/init` is `agent` (mode 0755); `/modules/NN-name.ko` are the kernel's
-/// modules and `/modules/order` names them one a line in the order to load them; `/dev`, `/proc`,
-/// `/sys` and `/run` are empty directories but for `/dev/console`.
+/// modules, `/modules/order` names them one a line in the order to load them, and `/modules/network`
+/// those that a guest with a network loads after them; `/dev`, `/proc`, `/sys` and `/run` are empty
+/// directories but for `/dev/console`.
 ///
 /// # Errors
 /// [`Error::Initramfs`] when `out` fails, [`Error::Io`] when a module cannot be read.
@@ -29,18 +30,24 @@ pub fn write_initramfs(out: &mut impl Write, agent: &[u8], kernel: &Kernel) -> R
     // Without it the kernel starts init with no standard streams.
     archive.entry("dev/console", CHARACTER_DEVICE, (5, 1), &[])?;
     archive.entry("init", PROGRAM, (0, 0), agent)?;
-    let mut order = String::new();
-    for (index, path) in kernel.modules.iter().enumerate() {
-        let stem = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-            Error::Module { name: path.display().to_string(), problem: "not a file name".into() }
-        })?;
-        let name = format!("{index:02}-{stem}");
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        archive.entry(&format!("modules/{name}"), FILE, (0, 0), &bytes)?;
-        order.push_str(&name);
-        order.push('\n');
+    let mut index = 0;
+    let network = kernel.network_modules.as_deref().unwrap_or_default();
+    for (list, modules) in [("order", kernel.modules.as_slice()), ("network", network)] {
+        let mut order = String::new();
+        for path in modules {
+            let stem = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+                let problem = "not a file name".into();
+                Error::Module { name: path.display().to_string(), problem }
+            })?;
+            let name = format!("{index:02}-{stem}");
+            let bytes = fs::read(path).map_err(Error::io("read", path))?;
+            archive.entry(&format!("modules/{name}"), FILE, (0, 0), &bytes)?;
+            order.push_str(&name);
+            order.push('\n');
+            index += 1;
+        }
+        archive.entry(&format!("modules/{list}"), FILE, (0, 0), order.as_bytes())?;
     }
-    archive.entry("modules/order", FILE, (0, 0), order.as_bytes())?;
     archive.entry("TRAILER!!!", 0, (0, 0), &[])
 }
 
@@ -76,21 +83,24 @@ impl<W: Write> Archive<'_, W> {
 mod tests {
     use super::*;
 
-    fn archive(agent: &[u8], modules: &[(&str, &[u8])]) -> Vec<u8> {
+    type Modules<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn archive(agent: &[u8], modules: Modules, network: Modules) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
-        let modules = modules
-            .iter()
-            .map(|(name, bytes)| {
+        let write = |modules: Modules| {
+            let modules = modules.iter().map(|(name, bytes)| {
                 let path = dir.path().join(name);
                 fs::write(&path, bytes).unwrap();
                 path
-            })
-            .collect();
+            });
+            modules.collect()
+        };
         let kernel = Kernel {
             version: "6.1".into(),
             release: "6.1.0".into(),
             vmlinux: dir.path().join("vmlinux"),
-            modules,
+            modules: write(modules),
+            network_modules: Some(write(network)),
         };
         let mut out = Vec::new();
         write_initramfs(&mut out, agent, &kernel).unwrap();
@@ -99,7 +109,7 @@ mod tests {
 
     #[test]
     fn initramfs_bytes_are_the_golden_ones() {
-        let out = archive(b"#!", &[("fuse.ko", b"abcde")]);
+        let out = archive(b"#!", &[("fuse.ko", b"abcde")], &[]);
         let text = String::from_utf8(out).unwrap();
         // inode, mode, uid, gid, links, mtime, size, device (2), device node (2), name size, checksum
         let console = [
@@ -145,7 +155,7 @@ mod tests {
 
     #[test]
     fn cpio_reads_the_initramfs_back() {
-        let out = archive(b"agent", &[("b.ko", b"1"), ("a.ko", b"22")]);
+        let out = archive(b"agent", &[("b.ko", b"1"), ("a.ko", b"22")], &[("net.ko", b"333")]);
         // Walk it the way the kernel does.
         let (mut at, mut names) = (0, Vec::new());
         let hex = |at: usize| {
@@ -163,9 +173,11 @@ mod tests {
             at = (data + size).next_multiple_of(4);
         }
         let files: Vec<_> = names.iter().filter(|(_, data)| !data.is_empty()).collect();
-        assert_eq!(files.len(), 4);
+        assert_eq!(files.len(), 6);
         assert_eq!(*files[0], ("init".into(), &b"agent"[..]));
         assert_eq!(*files[1], ("modules/00-b.ko".into(), &b"1"[..]));
         assert_eq!(*files[3], ("modules/order".into(), &b"00-b.ko\n01-a.ko\n"[..]));
+        assert_eq!(*files[4], ("modules/02-net.ko".into(), &b"333"[..]));
+        assert_eq!(*files[5], ("modules/network".into(), &b"02-net.ko\n"[..]));
     }
 }

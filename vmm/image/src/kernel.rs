@@ -18,4 +18,7 @@ pub struct Kernel {
     pub vmlinux: PathBuf,
     /// The modules a guest needs, each after those it depends on.
     pub modules: Vec<PathBuf>,
+    /// Those that a guest with a network loads after them; `None` where the kernel was unpacked by a
+    /// version of pyro that knew no network.
+    pub network_modules: Option<Vec<PathBuf>>,
 }

@@ -17,7 +17,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(100);
 
 impl Catalog {
     /// Makes sure that `name` is installed and whole: an installed one is verified to the last byte, a
-    /// missing or broken one is built. Waits for a pull that is under way elsewhere.
+    /// missing or broken one is built, and so is one from before guests could have a network. Waits for a pull that is under way elsewhere.
     ///
     /// # Errors
     /// [`Error::Unknown`]; [`Error::ToolMissing`], [`Error::ToolFailed`], [`Error::NoSubordinateIds`] and
@@ -27,7 +27,10 @@ impl Catalog {
         let _lock = self.lock(progress)?;
         self.sweep()?;
         match self.verify(name, progress) {
-            Err(Error::NotInstalled { .. } | Error::Broken { .. }) => self.build(recipe, progress),
+            Ok(found) if found.check_network().is_ok() => Ok(found),
+            Ok(_) | Err(Error::NotInstalled { .. } | Error::Broken { .. }) => {
+                self.build(recipe, progress)
+            }
             other => other,
         }
     }
@@ -62,7 +65,7 @@ impl Catalog {
     pub(super) fn install(&self, recipe: &Recipe, staged: Staged, stage: &Path) -> Result<()> {
         if let Some(kernel) = &staged.kernel {
             self.place(kernel, &self.kernel_directory(&staged.kernel_version), stage, |dir| {
-                store::load(dir, Some(&crate::Silent)).is_ok()
+                store::is_complete(dir)
             })?;
         }
         let digest = ImageDigest::from(staged.hash);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::*;
+use crate::Silent;
 use crate::build::Staged;
 
 const NAME: &str = "debian:12";
@@ -23,6 +24,17 @@ impl Home {
 
     /// Installs an image of these bytes, with a kernel of its own version.
     fn install(&self, name: &str, image: &[u8], kernel_version: &str) -> ImageDigest {
+        self.install_with(name, image, kernel_version, r#","network_modules":[]"#)
+    }
+
+    /// The same, with `more` in the kernel's record.
+    fn install_with(
+        &self,
+        name: &str,
+        image: &[u8],
+        kernel_version: &str,
+        more: &str,
+    ) -> ImageDigest {
         let stage = self.catalog.stage().unwrap();
         let root_image = stage.path().join("root.erofs");
         fs::write(&root_image, image).unwrap();
@@ -32,7 +44,7 @@ impl Home {
         let hash = blake3::hash(b"\x7fELF");
         let record = format!(
             r#"{{"schema":1,"version":"{kernel_version}","release":"6.1.0",
-                "vmlinux":{{"path":"vmlinux","size":4,"blake3":"{hash}"}},"modules":[]}}"#
+                "vmlinux":{{"path":"vmlinux","size":4,"blake3":"{hash}"}},"modules":[]{more}}}"#
         );
         fs::write(kernel.join("kernel.json"), record).unwrap();
         let staged = Staged {
@@ -88,6 +100,20 @@ fn an_intact_environment_is_pulled_without_building() {
     let home = Home::new();
     let digest = home.install(NAME, b"image", "6.1-1");
     assert_eq!(home.catalog.pull(NAME, &Silent).unwrap().digest, digest);
+}
+
+#[test]
+fn a_kernel_from_before_networks_is_used_until_the_next_pull_replaces_it() {
+    let home = Home::new();
+    let digest = home.install_with(NAME, b"image", "6.1-1", "");
+    let old = home.catalog.verify(NAME, &Silent).unwrap();
+    assert!(matches!(old.check_network(), Err(Error::NoNetworkModules { .. })));
+    assert!(home.catalog.installed_kernels().is_empty(), "the next pull fetches it again");
+    // The same packages as before, and the kernel of the same version.
+    home.install(NAME, b"image", "6.1-1");
+    let new = home.catalog.resolve_digest(NAME, digest).unwrap();
+    new.check_network().unwrap();
+    assert_eq!(home.catalog.installed_kernels(), ["6.1-1"]);
 }
 
 #[test]

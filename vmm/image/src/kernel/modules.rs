@@ -27,6 +27,9 @@ const WANTED: &[&str] = &[
     "overlay",
 ];
 
+/// What a guest with a network uses beside that.
+const NETWORK: &[&str] = &["virtio_net"];
+
 /// No module of Debian's cloud kernel comes near.
 const MAX_MODULE: u64 = 32 << 20;
 
@@ -40,6 +43,14 @@ pub(crate) struct ModuleTree {
 pub(crate) struct Module {
     pub name: String,
     pub bytes: Vec<u8>,
+}
+
+/// The modules that guests need, each after those it depends on.
+pub(crate) struct GuestModules {
+    /// Every guest loads these.
+    pub always: Vec<Module>,
+    /// And a guest with a network these, after them.
+    pub network: Vec<Module>,
 }
 
 impl ModuleTree {
@@ -64,10 +75,19 @@ impl ModuleTree {
         Ok(Self { files, builtin })
     }
 
-    /// The modules a guest needs, each after those it depends on.
-    pub fn load_order(&self) -> Result<Vec<Module>> {
+    /// The modules that guests need.
+    pub fn for_guests(&self) -> Result<GuestModules> {
+        let always = self.load_order(WANTED, &self.builtin)?;
+        let mut present = self.builtin.clone();
+        present.extend(always.iter().map(|module| module.name.clone()));
+        let network = self.load_order(NETWORK, &present)?;
+        Ok(GuestModules { always, network })
+    }
+
+    /// `wanted` and what they depend on, less what is `present`.
+    fn load_order(&self, wanted: &[&str], present: &BTreeSet<String>) -> Result<Vec<Module>> {
         let mut loaded = BTreeMap::new();
-        let order = order(WANTED, &self.builtin, |name| {
+        let order = order(wanted, present, |name| {
             let module = self.read(name)?;
             let depends = depends(name, &module)?;
             loaded.insert(name.to_owned(), module);
@@ -120,13 +140,14 @@ fn depends(name: &str, module: &[u8]) -> Result<Vec<String>> {
     Ok(line.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect())
 }
 
-/// Depth-first order of `wanted` and all they depend on; `depends` is asked once per module.
+/// Depth-first order of `wanted` and all they depend on, less what is `present`; `depends` is asked
+/// once per module.
 fn order(
     wanted: &[&str],
-    builtin: &BTreeSet<String>,
+    present: &BTreeSet<String>,
     mut depends: impl FnMut(&str) -> Result<Vec<String>>,
 ) -> Result<Vec<String>> {
-    let mut done = builtin.clone();
+    let mut done = present.clone();
     let mut order = Vec::new();
     for root in wanted {
         // Each frame: a module and those of its dependencies not yet looked at.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Kernel;
 use super::bzimage::extract_vmlinux;
-use super::modules::ModuleTree;
-use crate::{Error, Progress, Result, durable};
+use super::modules::{Module, ModuleTree};
+use crate::{Error, Progress, Result, Silent, durable};
 
 const RECORD: &str = "kernel.json";
 
@@ -21,6 +21,8 @@ struct Record {
     vmlinux: FileRecord,
     /// In load order.
     modules: Vec<FileRecord>,
+    /// In load order, after `modules`; absent in records of the first versions of pyro.
+    network_modules: Option<Vec<FileRecord>>,
 }
 
 /// A file of the kernel, by its path below the kernel's directory.
@@ -42,16 +44,25 @@ pub(crate) fn unpack(package: &Path, version: &str, dir: &Path) -> Result<()> {
     let release = image.ok_or_else(|| Error::Kernel("the package has no vmlinuz".into()))?;
     let path = boot.join(format!("vmlinuz-{release}"));
     let image = fs::read(&path).map_err(Error::io("read", &path))?;
-    let modules = ModuleTree::scan(&package.join("lib/modules").join(&release))?.load_order()?;
+    let modules = ModuleTree::scan(&package.join("lib/modules").join(&release))?.for_guests()?;
 
     let sub = dir.join("modules");
     fs::create_dir_all(&sub).map_err(Error::io("create", &sub))?;
     let vmlinux = install(dir, "vmlinux".into(), &extract_vmlinux(&image)?)?;
-    let modules = modules
-        .into_iter()
-        .map(|module| install(dir, format!("modules/{}.ko", module.name), &module.bytes))
-        .collect::<Result<_>>()?;
-    let record = Record { schema: 1, version: version.to_owned(), release, vmlinux, modules };
+    let place = |modules: Vec<Module>| {
+        let modules = modules.into_iter();
+        modules
+            .map(|module| install(dir, format!("modules/{}.ko", module.name), &module.bytes))
+            .collect::<Result<_>>()
+    };
+    let record = Record {
+        schema: 1,
+        version: version.to_owned(),
+        release,
+        vmlinux,
+        modules: place(modules.always)?,
+        network_modules: Some(place(modules.network)?),
+    };
     let json = serde_json::to_vec_pretty(&record).map_err(Error::io("write", &dir.join(RECORD)))?;
     durable::write_new(&dir.join(RECORD), &json)?;
     durable::sync_dir(&sub)?;
@@ -71,7 +82,12 @@ pub(crate) fn load(dir: &Path, verify: Option<&dyn Progress>) -> Result<Kernel, 
         .map_err(|error| format!("its kernel record cannot be read ({error})"))?;
     let record: Record = serde_json::from_slice(&bytes)
         .map_err(|error| format!("its kernel record is damaged ({error})"))?;
-    for file in record.modules.iter().chain([&record.vmlinux]) {
+    let files = record
+        .modules
+        .iter()
+        .chain(record.network_modules.iter().flatten())
+        .chain([&record.vmlinux]);
+    for file in files {
         let path = dir.join(&file.path);
         let size = fs::metadata(&path).map_err(|error| format!("{}: {error}", file.path))?.len();
         if size != file.size {
@@ -84,12 +100,19 @@ pub(crate) fn load(dir: &Path, verify: Option<&dyn Progress>) -> Result<Kernel, 
             }
         }
     }
+    let paths = |files: &[FileRecord]| files.iter().map(|file| dir.join(&file.path)).collect();
     Ok(Kernel {
+        vmlinux: dir.join(&record.vmlinux.path),
+        modules: paths(&record.modules),
+        network_modules: record.network_modules.as_deref().map(paths),
         version: record.version,
         release: record.release,
-        vmlinux: dir.join(&record.vmlinux.path),
-        modules: record.modules.iter().map(|file| dir.join(&file.path)).collect(),
     })
+}
+
+/// Whether the kernel in `dir` is whole and has all that this version of pyro looks for in one.
+pub(crate) fn is_complete(dir: &Path) -> bool {
+    load(dir, Some(&Silent)).is_ok_and(|kernel| kernel.network_modules.is_some())
 }
 
 /// Whether `version` can name a directory. Debian versions have these characters only.
