@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use tokio::io::unix::AsyncFd;
@@ -54,22 +55,75 @@ pub fn reap_any() -> io::Result<(i32, i32)> {
     Ok((pid, status))
 }
 
-/// Brings the loopback interface up.
-pub fn loopback_up() -> io::Result<()> {
-    // SAFETY: plain system call; the descriptor it returns belongs to nobody else.
-    let socket = unsafe {
-        let fd = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
-        OwnedFd::from_raw_fd(fd)
-    };
-    // SAFETY: ifreq is plain data for which all zeros is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = *from as c_char;
+/// A network interface, by its name.
+#[derive(Debug)]
+pub struct Interface {
+    socket: OwnedFd,
+    request: libc::ifreq,
+}
+
+impl Interface {
+    /// The interface `name`, whether it exists or not.
+    pub fn named(name: &str) -> io::Result<Self> {
+        // SAFETY: plain system call; the descriptor it returns belongs to nobody else.
+        let socket = unsafe {
+            let fd = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+            OwnedFd::from_raw_fd(fd)
+        };
+        // SAFETY: ifreq is plain data for which all zeros is a value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last byte stays zero.
+        let places = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
+        for (to, from) in places.zip(name.bytes()) {
+            *to = from as c_char;
+        }
+        Ok(Self { socket, request })
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
-    // SAFETY: SIOCSIFFLAGS reads one ifreq from the given place.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) })?;
-    Ok(())
+
+    /// Brings it up.
+    pub fn up(&mut self) -> io::Result<()> {
+        self.request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+        self.set(libc::SIOCSIFFLAGS)
+    }
+
+    /// Gives it an address in the network that the first `prefix` bits name.
+    pub fn set_address(&mut self, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        self.request.ifr_ifru.ifru_addr = socket_address(address);
+        self.set(libc::SIOCSIFADDR)?;
+        self.request.ifr_ifru.ifru_netmask = socket_address(Ipv4Addr::from_bits(mask));
+        self.set(libc::SIOCSIFNETMASK)
+    }
+
+    fn set(&self, what: libc::c_ulong) -> io::Result<()> {
+        // SAFETY: these requests read one ifreq from the given place.
+        check(unsafe { libc::ioctl(self.socket.as_raw_fd(), what as _, &self.request) }).map(drop)
+    }
+
+    /// Sends by `gateway` whatever no other route takes.
+    pub fn set_gateway(&self, gateway: Ipv4Addr) -> io::Result<()> {
+        // SAFETY: rtentry is plain data for which all zeros is a value.
+        let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+        route.rt_dst = socket_address(Ipv4Addr::UNSPECIFIED);
+        route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
+        route.rt_gateway = socket_address(gateway);
+        route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+        // SAFETY: SIOCADDRT reads one rtentry from the given place; it names no device.
+        check(unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCADDRT as _, &route) })
+            .map(drop)
+    }
+}
+
+/// The address as these requests take it.
+fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as _,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: both are plain data of the same size; the family says which one it is.
+    unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(address) }
 }
 
 /// Kills every process but this one.

@@ -362,9 +362,10 @@ fn machine(error: &pyro_machine::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::MissingTool,
             Some("'apt-get install --no-install-recommends qemu-system-x86' on Debian".to_owned()),
         ),
-        E::NetworkUnsupported => {
-            (ErrorCode::Unsupported, Some("run it without --network".to_owned()))
-        }
+        E::NetworkUnsupported => (
+            ErrorCode::Unsupported,
+            Some("install a QEMU with it, as Debian's is, or do without --network".to_owned()),
+        ),
         E::OutOfRange { .. } => (ErrorCode::InvalidArgument, None),
         E::NotRunning { .. } => (ErrorCode::WorkspaceState, None),
         E::Refused { .. } => (ErrorCode::GuestFailed, None),

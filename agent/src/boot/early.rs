@@ -9,7 +9,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
 use crate::error::{Doing, Result};
-use crate::sys;
+use crate::sys::Interface;
 
 /// The agent's own kernel filesystems, and the loopback interface.
 pub fn mounts() -> Result<()> {
@@ -21,7 +21,9 @@ pub fn mounts() -> Result<()> {
         // Some kernels have made them already.
         let _ = symlink(format!("/proc/self/fd{target}"), Path::new("/dev").join(link));
     }
-    sys::loopback_up().doing(|| "bring up the loopback interface".into())
+    Interface::named("lo")
+        .and_then(|mut lo| lo.up())
+        .doing(|| "bring up the loopback interface".into())
 }
 
 /// Mounts a filesystem that needs no device at `at`.
@@ -41,10 +43,10 @@ pub fn kernel_filesystem(kind: &str, at: &str) -> Result<()> {
     mount(Some(kind), at, Some(kind), flags, options).doing(|| format!("mount {kind} at {at}"))
 }
 
-/// Loads the modules that `order` names, one a line, in that order.
-pub fn load_modules(dir: &Path) -> Result<()> {
-    let order =
-        fs::read_to_string(dir.join("order")).doing(|| "read the list of modules".into())?;
+/// Loads the modules of the initramfs that `list` names, one a line, in that order.
+pub fn load_modules(list: &str) -> Result<()> {
+    let dir = Path::new("/modules");
+    let order = fs::read_to_string(dir.join(list)).doing(|| "read the list of modules".into())?;
     for name in order.lines().filter(|line| !line.is_empty()) {
         let file = File::open(dir.join(name)).doing(|| format!("open module {name}"))?;
         match finit_module(&file, c"", ModuleInitFlags::empty()) {

@@ -2,6 +2,7 @@
 
 mod early;
 mod environment;
+mod network;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub fn run() {
 fn live() -> Result<()> {
     sys::raise_own_limits();
     early::mounts()?;
-    early::load_modules(Path::new("/modules"))?;
+    early::load_modules("order")?;
     let lower = start_lower_runtime()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.doing(|| "start the runtime".into())?;
@@ -78,7 +79,10 @@ fn start_lower_runtime() -> Result<Handle> {
 }
 
 async fn boot_and_serve(lower: Handle) -> Result<()> {
-    let environment = tokio::task::spawn_blocking(environment::mount_environment);
+    let environment = tokio::task::spawn_blocking(|| {
+        environment::mount_environment()?;
+        network::set_up()
+    });
     let mut prepare = Some((environment, lower));
     let mut ready: Option<(Arc<Agent>, VsockListener)> = None;
     let (agent, listener) = loop {

@@ -15,7 +15,8 @@ pub struct MachineArgs {
     /// End the VM, and delete what belongs to it, after so many seconds
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..))]
     pub ttl_seconds: Option<u64>,
-    /// Give the guest a network
+    /// Let the guest connect to public IPv4 addresses and resolve names; this host, link-local and
+    /// private addresses stay out of its reach
     #[arg(long)]
     pub network: bool,
     /// Where no VM can run, run without one: weaker isolation, shown as `execution_mode`

@@ -33,6 +33,11 @@ fn seed(seed: &WorkspaceSeed) -> String {
     )
 }
 
+/// What a guest reaches.
+fn network(info: &WorkspaceInfo) -> &'static str {
+    if info.network_enabled { "public addresses" } else { "none" }
+}
+
 /// `pyro workspace create`
 pub fn created(info: &WorkspaceInfo) -> String {
     let handle = handle(info);
@@ -47,6 +52,7 @@ pub fn created(info: &WorkspaceInfo) -> String {
         ("workspace", shown(&info.workspace_id)),
         ("name", or_dash(info.name.as_deref().map(shown))),
         ("machine", machine),
+        ("network", network(info).to_owned()),
         ("seed", seed(&info.workspace_seed)),
         ("baseline", short(&info.baseline)),
         ("next", format!("pyro workspace exec {handle} -- CMD")),
@@ -77,6 +83,7 @@ pub fn status(info: &WorkspaceInfo) -> String {
         ("environment", shown(&info.environment)),
         ("runs on", shown(&info.execution_mode)),
         ("machine", format!("{} vCPU, {} MiB", info.vcpu_count, info.mem_mib)),
+        ("network", network(info).to_owned()),
         ("path", shown(&info.workspace_path)),
         ("seed", seed(&info.workspace_seed)),
         ("baseline", shown(&info.baseline)),

@@ -38,7 +38,7 @@ fn kill_9(pid: i32) {
     until("a killed process ends", || !is_alive(pid));
 }
 
-fn kill_daemon(home: &Home) {
+pub fn kill_daemon(home: &Home) {
     kill_9(home.daemon_pid());
 }
 

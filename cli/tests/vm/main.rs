@@ -7,6 +7,8 @@ mod disk;
 mod export;
 mod main_job;
 mod names;
+mod network;
+mod outside;
 mod property;
 mod push;
 mod served;

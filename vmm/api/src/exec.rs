@@ -23,7 +23,8 @@ pub struct Run {
     pub timeout_seconds: Option<f64>,
     /// End the VM after so many seconds, whatever it does.
     pub ttl_seconds: Option<u64>,
-    /// Give the guest a network.
+    /// Give the guest a network: connections out to public addresses; never to this host, link-local
+    /// or private addresses.
     #[serde(default)]
     pub network: bool,
     /// Allow running without a VM where no VM can run.

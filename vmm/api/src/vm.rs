@@ -28,7 +28,8 @@ pub struct VmCreate {
     pub mem_mib: Option<u32>,
     /// Delete the VM after so many seconds, whatever it does; 600 when absent.
     pub ttl_seconds: Option<u64>,
-    /// Give the guest a network.
+    /// Give the guest a network: connections out to public addresses; never to this host, link-local
+    /// or private addresses.
     #[serde(default)]
     pub network: bool,
     /// Allow running without a VM where no VM can run.

@@ -47,7 +47,8 @@ pub struct WorkspaceCreate {
     pub mem_mib: Option<u32>,
     /// Delete the workspace after so many seconds.
     pub ttl_seconds: Option<u64>,
-    /// Give the guest a network.
+    /// Give the guest a network: connections out to public addresses; never to this host, link-local
+    /// or private addresses.
     #[serde(default)]
     pub network: bool,
     /// Allow running without a VM where no VM can run.

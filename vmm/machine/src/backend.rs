@@ -13,7 +13,7 @@ use crate::vsock::{MissingService, VsockDevice};
 use crate::{BackendKind, MachineSpec, Result};
 
 pub use probe::{Verdict, probe_kvm};
-pub use program::{QemuFacts, qemu_facts};
+pub use program::{QemuFacts, has_user_networking, qemu_facts};
 
 /// Something that boots a machine in its directory.
 pub(crate) trait Backend {

@@ -18,8 +18,8 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The specification asks for a network.
-    #[error("machines have no network yet")]
+    /// The specification asks for a network, and QEMU has none to give.
+    #[error("QEMU was built without user-mode networking")]
     NetworkUnsupported,
     /// A number of the specification is out of range.
     #[error("{what} must be {range}, not {value}")]

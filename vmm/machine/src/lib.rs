@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! daemon ── Machine ──spawns─▶ shim (run_shim) ──owns─▶ QEMU ─▶ guest
-//!             │                  └─ vsock device ◀─virtqueues──┘
+//!             │                  ├─ vsock device ◀─virtqueues──┤
+//!             │                  └─ network filter ◀─frames────┘
 //!             └──DIR/vsock, DIR/vsock_1025──┘
 //! ```
 //!
@@ -16,6 +17,7 @@ mod backend;
 mod console;
 mod error;
 mod machine;
+mod network;
 mod process;
 mod records;
 mod shim;
@@ -23,9 +25,10 @@ mod spec;
 mod sys;
 mod vsock;
 
-pub use backend::{QemuFacts, Verdict, probe_kvm, qemu_facts};
+pub use backend::{QemuFacts, Verdict, has_user_networking, probe_kvm, qemu_facts};
 pub use error::{Error, Result};
 pub use machine::{Machine, MachineState};
+pub use network::{GATEWAY_IP, GUEST_IP, GUEST_PREFIX, NAMESERVER_IP};
 pub use records::{Exit, ExitReason};
 pub use shim::run_shim;
 pub use spec::{BackendKind, MachineSpec};

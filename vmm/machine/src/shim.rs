@@ -60,7 +60,7 @@ pub fn run_shim(dir: &Path) -> ExitCode {
 }
 
 /// One line on standard error, which is the shim's log. A log that is gone is no reason to stop.
-fn log(line: &str) {
+pub(crate) fn log(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -55,7 +55,7 @@ pub struct MachineSpec {
     /// listens on; empty: nothing is started.
     #[serde(default, with = "os_texts")]
     pub daemon_argv: Vec<OsString>,
-    /// A network interface. Not supported yet.
+    /// A network interface, by which the guest reaches public addresses.
     #[serde(default)]
     pub network: bool,
 }
@@ -63,9 +63,6 @@ pub struct MachineSpec {
 impl MachineSpec {
     /// Checks what can be checked without touching a file.
     pub(crate) fn validate(&self) -> Result<()> {
-        if self.network {
-            return Err(Error::NetworkUnsupported);
-        }
         if !(1..=64).contains(&self.vcpu_count) {
             let value = self.vcpu_count.into();
             return Err(Error::OutOfRange { what: "the number of vCPUs", range: "1 to 64", value });
@@ -177,9 +174,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_network_and_impossible_sizes_are_refused() {
-        let network = MachineSpec { network: true, ..example() };
-        assert!(matches!(network.validate(), Err(Error::NetworkUnsupported)));
+    fn impossible_sizes_are_refused() {
         let no_cpu = MachineSpec { vcpu_count: 0, ..example() };
         assert!(matches!(no_cpu.validate(), Err(Error::OutOfRange { .. })));
         let tiny = MachineSpec { mem_mib: 1, ..example() };

@@ -13,6 +13,7 @@ const LOW_SPACE: u64 = 4 << 30;
 /// Looks at everything that a workspace needs.
 pub async fn examine(manager: &Manager) -> Result<DoctorReply> {
     let mut checks = vec![qemu()];
+    checks.extend(network());
     checks.extend(tools());
     checks.push(space(manager));
     let (environment, execution_mode, kvm) = guests(manager).await?;
@@ -42,6 +43,20 @@ fn qemu() -> Check {
             check("qemu", CheckStatus::Failed, body.message, body.hint)
         }
     }
+}
+
+/// What `--network` needs. Nothing to say where QEMU itself is missing.
+fn network() -> Option<Check> {
+    let (status, message, hint) = match pyro_machine::has_user_networking() {
+        Ok(true) => (CheckStatus::Ok, "guests can have a network", None),
+        Ok(false) => (
+            CheckStatus::Warning,
+            "QEMU was built without user-mode networking: no --network",
+            Some("install a QEMU with it; Debian's has it".to_owned()),
+        ),
+        Err(_) => return None,
+    };
+    Some(check("network", status, message.to_owned(), hint))
 }
 
 fn tools() -> Vec<Check> {

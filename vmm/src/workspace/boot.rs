@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pyro_format::escape;
 use pyro_image::Environment;
-use pyro_machine::{Machine, MachineSpec};
+use pyro_machine::{GATEWAY_IP, GUEST_IP, GUEST_PREFIX, Machine, MachineSpec, NAMESERVER_IP};
 use pyro_proto::{Booted, Call, HOST_PORT};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -58,9 +58,9 @@ impl Workspace {
             scratch: self.scratch(),
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,
-            cmdline_extra: Vec::new(),
+            cmdline_extra: record.network.then(network_word).into_iter().collect(),
             daemon_argv: plan.daemon_argv.clone(),
-            network: false,
+            network: record.network,
         };
         let mut boots = self.open_door()?;
         let guard = StopOnDrop { workspace: self.clone(), armed: true };
@@ -130,6 +130,11 @@ impl Workspace {
         self.shut_door();
         Ok(())
     }
+}
+
+/// Tells the agent, by the kernel's command line, to set up the network, and how.
+fn network_word() -> String {
+    format!("pyro.network={GUEST_IP}/{GUEST_PREFIX},{GATEWAY_IP},{NAMESERVER_IP}")
 }
 
 /// Ends a machine whose boot was given up.

@@ -47,6 +47,9 @@ impl Manager {
         // Everything that can be refused is refused before the seed is read.
         events.progress("prepare", &call.environment, 0, None);
         let plan = self.boot_plan(&call.environment, None).await?;
+        if call.network {
+            plan.environment.check_network()?;
+        }
         let backend = self.choose_backend(&plan).await?;
         let seeded = self.seed(call, events).await?;
 
@@ -65,6 +68,7 @@ impl Manager {
             backend,
             vcpu_count: call.vcpu_count.unwrap_or(VCPUS),
             mem_mib: call.mem_mib.unwrap_or(MEM_MIB),
+            network: call.network,
             baseline: seeded.baseline,
             baseline_tree: seeded.tree.into(),
             lower: seeded.tree.into(),
@@ -186,9 +190,6 @@ impl Drop for Unborn {
 
 fn check_options(call: &WorkspaceCreate) -> Result<()> {
     let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
-    if call.network {
-        return Err(pyro_machine::Error::NetworkUnsupported.into());
-    }
     if !(1..=64).contains(&call.vcpu_count.unwrap_or(VCPUS)) {
         return invalid("the number of virtual CPUs must be 1 to 64");
     }

@@ -91,6 +91,9 @@ pub struct Record {
     pub vcpu_count: u32,
     /// Memory in MiB.
     pub mem_mib: u32,
+    /// Whether the guest has a network.
+    #[serde(default)]
+    pub network: bool,
     /// The baseline's record in the store; none for an empty start.
     pub baseline: Option<BaselineId>,
     /// What diffs compare with: never changes.

@@ -33,6 +33,19 @@ pub fn qemu_facts() -> Result<QemuFacts> {
     known.get_or_insert_default().facts(find()?)
 }
 
+/// Whether QEMU was built with user-mode networking.
+///
+/// # Errors
+/// As [`qemu_facts`].
+pub fn has_user_networking() -> Result<bool> {
+    let path = find()?;
+    let broken = |source| Error::QemuBroken { path: path.clone(), source };
+    let output =
+        Command::new(&path).args(["-M", "none", "-netdev", "help"]).output().map_err(broken)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().any(|line| line.trim() == "user"))
+}
+
 /// The program's path.
 pub(super) fn find() -> Result<PathBuf> {
     let runs = |path: &PathBuf| {

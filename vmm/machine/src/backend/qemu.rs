@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -11,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 
+use crate::network::{self, GATEWAY_IP, GUEST_IP, GUEST_MAC, GUEST_PREFIX, NAMESERVER_IP};
 use crate::sys::{self, Identity};
 use crate::vsock::{MissingService, SocketDir, VsockDevice};
-use crate::{Error, MachineSpec, Result};
+use crate::{Error, MachineSpec, Result, shim};
 
 use super::program::find;
 use super::{Backend, RunningVm};
@@ -56,6 +58,10 @@ impl Backend for Qemu {
         line.disk("scratch", &spec.scratch, false)?;
         let console = line.console().map_err(Error::io("make a console for", dir))?;
 
+        if spec.network {
+            let plug = network::start(shim::log).map_err(Error::io("filter frames of", dir))?;
+            line.network(plug);
+        }
         let sockets = SocketDir::open(dir).map_err(Error::io("open", dir))?;
         let (device, plug) =
             VsockDevice::start(sockets, missing).map_err(Error::io("serve vsock in", dir))?;
@@ -157,6 +163,22 @@ impl CommandLine {
         self.command.arg("-chardev").arg(format!("socket,id=console,fd={fd}"));
         self.command.args(["-serial", "chardev:console"]);
         Ok(ours)
+    }
+
+    /// The guest's card at one end of the filter, slirp at the other: nothing in QEMU joins them. A
+    /// hub is what connects a socket to slirp.
+    fn network(&mut self, plug: network::Plug) {
+        let net = Ipv4Addr::from_bits(GATEWAY_IP.to_bits() & (u32::MAX << (32 - GUEST_PREFIX)));
+        let guest = self.pass(plug.guest);
+        let slirp = self.pass(plug.slirp);
+        self.command.arg("-netdev").arg(format!("socket,id=guest,fd={guest}"));
+        self.command.arg("-device").arg(format!("virtio-net-device,netdev=guest,mac={GUEST_MAC}"));
+        self.command.arg("-netdev").arg(format!("socket,id=filter,fd={slirp}"));
+        self.command.arg("-netdev").arg(format!(
+            "user,id=slirp,ipv6=off,net={net}/{GUEST_PREFIX},host={GATEWAY_IP},dns={NAMESERVER_IP},dhcpstart={GUEST_IP}"
+        ));
+        self.command.args(["-netdev", "hubport,id=filter-port,hubid=0,netdev=filter"]);
+        self.command.args(["-netdev", "hubport,id=slirp-port,hubid=0,netdev=slirp"]);
     }
 
     /// The last device, because the VMM counts as ready once it is set up.
