@@ -23,9 +23,13 @@ fi
 
 "$here/corpora.sh" "$cache/corpora"
 export PYTHONDONTWRITEBYTECODE=1
-exec python3 "$here/bench.py" \
-    --pyro "${PYRO:-$here/../target/release/pyro}" \
+pyro=${PYRO:-$here/../target/release/pyro}
+out=${BENCH_OUT:-$here/../docs/benchmarks.md}
+python3 "$here/bench.py" \
+    --pyro "$pyro" \
     --corpora "$cache/corpora" \
     --work "$cache/work" \
     --runs "${BENCH_RUNS:-3}" \
-    --out "${BENCH_OUT:-$here/../docs/benchmarks.md}"
+    --out "$out"
+# Its section goes into the page that was just written.
+exec python3 "$here/mcp.py" --pyro "$pyro" --out "$out"

@@ -22,7 +22,8 @@ MAY_KNOW = {
     "pyro-vmm": {
         "pyro-api", "pyro-durable", "pyro-format", "pyro-image", "pyro-machine", "pyro-proto", "pyro-store",
     },
-    "pyro-cli": {"pyro-api", "pyro-format", "pyro-machine", "pyro-vmm"},
+    "pyro-mcp": {"pyro-api"},
+    "pyro-cli": {"pyro-api", "pyro-format", "pyro-machine", "pyro-mcp", "pyro-vmm"},
 }  # fmt: skip
 
 # Crate: crates from elsewhere that would break what is promised of it.
@@ -34,6 +35,7 @@ MUST_NOT_KNOW = {
     "pyro-machine": {"sled", "axum", "hyper"},
     "pyro-image": NETWORK | {"sled"},
     "pyro-api": {"sled", "axum"},
+    "pyro-mcp": {"sled", "fuser", "clap", "anstream"},
     "pyro-cli": {"sled", "axum", "fuser"},
 }
 
@@ -44,6 +46,7 @@ NEVER_NAMES = {
     "pyro-store": (r"\bstd::(net|os::unix::net)\b|" + SILENT, "no network, and libraries stay silent"),
     "pyro-proto": (r"\bstd::(fs|net|process)\b|" + SILENT, "the wire only"),
     "pyro-api": (SILENT, "libraries stay silent"),
+    "pyro-mcp": (SILENT, "standard output belongs to the protocol"),
     "pyro-machine": (r"pyro_(proto|agent|store)|" + SILENT, "knows nothing of what runs in the guest"),
     "pyro-image": (r"pyro_(machine|store|vmm)|" + SILENT, "knows no machine, no workspace, no store"),
 }

@@ -48,27 +48,28 @@ impl Daemon {
         self.client.home()
     }
 
-    /// Makes a call; `event` sees everything but the last line. Dropping the future hangs up.
+    /// Makes a call; `event` sees everything but the last line. Dropping the future hangs up. One
+    /// that changes nothing is made again when the daemon died over it.
     pub async fn call<C: Call + Sync>(
         &self,
         call: &C,
+        changes_nothing: bool,
         mut event: impl FnMut(Event) + Send,
     ) -> Result<C::Reply, ClientError> {
         self.ensure().await?;
         let reply = self.client.call(call, &mut event).await;
-        match reply {
-            // Nobody has heard it: it can be made again.
-            Err(ClientError::Absent { .. }) => {
-                self.ready.store(false, Ordering::Release);
-                self.ensure().await?;
-                self.client.call(call, event).await
-            }
-            Err(ClientError::Lost) => {
-                self.ready.store(false, Ordering::Release);
-                reply
-            }
-            reply => reply,
+        let again = match &reply {
+            // Nobody has heard it.
+            Err(ClientError::Absent { .. }) => true,
+            Err(ClientError::Lost) => changes_nothing,
+            _ => return reply,
+        };
+        self.ready.store(false, Ordering::Release);
+        if !again {
+            return reply;
         }
+        self.ensure().await?;
+        self.client.call(call, event).await
     }
 
     async fn ensure(&self) -> Result<(), ClientError> {

@@ -14,6 +14,7 @@ mod bounds;
 mod daemon;
 mod http;
 mod http_guard;
+mod lines;
 mod options;
 mod progress;
 mod roots;

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use pyro_api::ErrorBody;
 use rmcp::model::JsonObject;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -17,6 +16,7 @@ pub fn input<T: JsonSchema>() -> Arc<JsonObject> {
     for value in schema.values_mut() {
         walk(value, &plain_number);
         walk(value, &without_null);
+        walk(value, &one_line);
     }
     schema.entry("properties").or_insert_with(|| json!({}));
     Arc::new(schema)
@@ -25,14 +25,30 @@ pub fn input<T: JsonSchema>() -> Arc<JsonObject> {
 /// Of what a tool answers: the fields of its reply, or `error` alone.
 pub fn output<T: JsonSchema>() -> Arc<JsonObject> {
     let mut schema = root::<T>(settings().for_serialize().into_generator());
-    let error = Value::Object(root::<ErrorBody>(settings().for_serialize().into_generator()));
     let required = schema.remove("required").unwrap_or_else(|| json!([]));
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        properties.insert("error".into(), error);
+        properties.insert("error".into(), error());
     }
     schema.insert("anyOf".into(), json!([{ "required": required }, { "required": ["error"] }]));
-    schema.values_mut().for_each(|value| walk(value, &plain_number));
+    for value in schema.values_mut() {
+        walk(value, &plain_number);
+        walk(value, &one_line);
+    }
     Arc::new(schema)
+}
+
+/// `ErrorBody`, in short: it stands in every tool's schema, and codes may be added.
+fn error() -> Value {
+    json!({
+        "type": "object",
+        "description": "Instead of everything else, when isError is set.",
+        "properties": {
+            "code": { "type": "string", "description": "Kind of failure, for programs." },
+            "message": { "type": "string", "description": "The thing and the reason." },
+            "hint": { "type": ["string", "null"], "description": "The way out, where there is one." },
+        },
+        "required": ["code", "message", "hint"],
+    })
 }
 
 fn settings() -> SchemaSettings {
@@ -74,6 +90,13 @@ fn plain_number(schema: &mut JsonObject) {
     };
     if numeric {
         schema.remove("format");
+    }
+}
+
+/// Lines of a documentation comment are no lines of the text.
+fn one_line(schema: &mut JsonObject) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
     }
 }
 

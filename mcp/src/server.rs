@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pyro_api::{Call, ClientError, ErrorBody, ErrorCode, ErrorDocument, Event, Home, Launcher};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-    Tool as Described,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest,
+    CustomResult, ErrorCode as RpcCode, ErrorData, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool as Described,
 };
 use rmcp::service::{NotificationContext, Peer, RequestContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -164,13 +164,33 @@ impl ServerHandler for Server {
     ) -> Result<CallToolResponse, ErrorData> {
         let tool = self.tool(&request.name).ok_or_else(|| self.unknown(&request.name))?.clone();
         let arguments = request.arguments.unwrap_or_default();
-        let call = Calling::new(self.clone(), context);
+        let changes_nothing = tool.changes_nothing();
+        let call = Calling::new(self.clone(), changes_nothing, context);
         // A task of its own: whatever it does, the client gets an answer.
         let run = async move { tool.run(arguments, Arc::new(call)).await };
         let result = self.shared.calls.spawn(run).await.unwrap_or_else(|_| {
             Err(ErrorBody::new(ErrorCode::Internal, "the tool broke off: this is a bug of pyro"))
         });
         Ok(answer(result).into())
+    }
+
+    /// A request that is like none of the protocol's, or a call of a tool with another shape.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        if request.method != "tools/call" {
+            let method = request.method.chars().take(100).collect::<String>();
+            return Err(ErrorData::new(RpcCode::METHOD_NOT_FOUND, method, None));
+        }
+        let params = request.params.unwrap_or_default();
+        let parsed: Result<CallToolRequestParams, _> = serde_path_to_error::deserialize(params);
+        let why = match parsed {
+            Err(error) => format!("params.{}: {}", error.path(), error.inner()),
+            Ok(_) => "the request has another shape".to_owned(),
+        };
+        Err(ErrorData::invalid_params(why, None))
     }
 
     async fn on_roots_list_changed(&self, _: NotificationContext<RoleServer>) {
@@ -198,6 +218,8 @@ fn answer(result: Result<Value, ErrorBody>) -> CallToolResult {
 pub struct Calling {
     server: Server,
     peer: Peer<RoleServer>,
+    /// Its calls of the daemon can be made twice.
+    changes_nothing: bool,
     /// The client has roots, and its protocol allows to ask for them.
     can_ask_roots: bool,
     cancelled: CancellationToken,
@@ -206,7 +228,7 @@ pub struct Calling {
 }
 
 impl Calling {
-    fn new(server: Server, context: RequestContext<RoleServer>) -> Self {
+    fn new(server: Server, changes_nothing: bool, context: RequestContext<RoleServer>) -> Self {
         let progress = Progress::new(&context.peer, context.meta.get_progress_token());
         let declares = context.client_capabilities().is_some_and(|client| client.roots.is_some());
         let hangup = context.extensions.get::<axum::http::request::Parts>();
@@ -215,6 +237,7 @@ impl Calling {
         let may_ask = context.protocol_version().is_some_and(|version| version.has_initialize());
         Self {
             can_ask_roots: declares && may_ask,
+            changes_nothing,
             server,
             peer: context.peer,
             cancelled: context.ct,
@@ -234,10 +257,11 @@ impl Calling {
         call: &C,
         mut on: impl FnMut(Event) + Send,
     ) -> Result<C::Reply, ErrorBody> {
-        let work = self.server.shared.daemon.call(call, |event| match event {
+        let on = |event| match event {
             Event::Progress { .. } => self.progress.note(&event),
             event => on(event),
-        });
+        };
+        let work = self.server.shared.daemon.call(call, self.changes_nothing, on);
         tokio::select! {
             biased;
             () = self.given_up() => Err(cancelled()),
@@ -247,7 +271,8 @@ impl Calling {
 
     /// Makes a call that must be known to have happened or not, even when the client gives up.
     pub async fn to_the_end<C: Call + Sync>(&self, call: &C) -> Result<C::Reply, ErrorBody> {
-        let reply = self.server.shared.daemon.call(call, |event| self.progress.note(&event)).await;
+        let note = |event| self.progress.note(&event);
+        let reply = self.server.shared.daemon.call(call, self.changes_nothing, note).await;
         reply.map_err(ClientError::into_body)
     }
 

@@ -113,6 +113,11 @@ impl Entry {
         &self.described.name
     }
 
+    /// Whether it only looks.
+    pub fn changes_nothing(&self) -> bool {
+        self.described.annotations.as_ref().is_some_and(|hints| hints.read_only_hint == Some(true))
+    }
+
     /// Calls it.
     pub fn run(
         &self,

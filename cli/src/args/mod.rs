@@ -3,6 +3,7 @@
 mod environment;
 mod exec;
 mod here;
+mod mcp;
 mod parse;
 mod shared;
 mod shell;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull};
 pub use exec::{ExecArgs, RunArgs};
 pub use here::{Ending, HereArgs};
+pub use mcp::{McpCommand, ProfileArg, ServeArgs};
 pub use shared::{MachineArgs, SeedArgs};
 pub use shell::{
     ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
@@ -79,6 +81,9 @@ pub enum Command {
     /// Work in workspaces: VMs that start from a directory and remember what was changed
     #[command(subcommand, visible_alias = "ws")]
     Workspace(WorkspaceCommand),
+    /// Give MCP clients tools to run commands in microVMs
+    #[command(subcommand)]
+    Mcp(McpCommand),
     /// Look into the content-addressed store: baselines, files, sizes, health
     #[command(subcommand)]
     Store(StoreCommand),

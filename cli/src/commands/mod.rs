@@ -5,6 +5,7 @@ mod demo;
 mod environment;
 mod exec;
 mod here;
+mod mcp;
 mod shell;
 mod store;
 mod workspace;
@@ -41,6 +42,7 @@ pub async fn dispatch(session: &Session, command: Command) -> Result<u8, Error> 
         Command::Run(args) => exec::run(session, args).await,
         Command::Here(args) => here::here(session, args).await,
         Command::Workspace(command) => workspace::workspace(session, command).await,
+        Command::Mcp(command) => mcp::mcp(session, command).await,
         Command::Store(command) => store::store(session, command).await,
         Command::Demo => demo::demo(session).await,
         Command::Completions(args) => completions(session, args),
