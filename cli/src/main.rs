@@ -14,12 +14,14 @@ mod docs;
 mod document;
 mod error;
 mod launch;
+mod modes;
 mod print;
 mod progress;
 mod resolve;
 mod session;
 mod signals;
 mod sys;
+mod terminal;
 mod ui;
 
 use std::ffi::{OsStr, OsString};

@@ -5,6 +5,8 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::terminal;
+
 /// Signals that came. The first is for the command to act on; another one, before the command has
 /// taken notice of the first, ends the process at once.
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ impl Interrupts {
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
                     if pending.send_replace(number) != 0 {
+                        terminal::restore();
                         std::process::exit(i32::from(128 + number));
                     }
                 }

@@ -1,5 +1,6 @@
 //! The command line as types. Nothing here looks at the world; `resolve` turns these into calls.
 
+mod detach;
 mod environment;
 mod exec;
 mod here;
@@ -14,14 +15,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use detach::DetachKey;
 pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull};
 pub use exec::{ExecArgs, RunArgs};
 pub use here::{Ending, HereArgs};
 pub use mcp::{McpCommand, ProfileArg, ServeArgs};
 pub use shared::{MachineArgs, SeedArgs};
 pub use shell::{
-    ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
-    ShellWriteArgs,
+    ShellAttachArgs, ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellRef,
+    ShellSignalArgs, ShellWriteArgs,
 };
 pub use store::{
     StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,

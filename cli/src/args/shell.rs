@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::OsStringValueParser, builder::TypedValueParser};
 use pyro_api::BytesText;
 
+use super::detach::DetachKey;
 use super::parse;
 use super::workspace::WorkspaceRef;
 
@@ -32,6 +33,8 @@ pub enum ShellCommand {
     Signal(ShellSignalArgs),
     /// End a shell with everything that it started
     Close(ShellRef),
+    /// Use a shell on this terminal
+    Attach(ShellAttachArgs),
 }
 
 #[derive(Debug, Args)]
@@ -155,4 +158,26 @@ pub struct ShellSignalArgs {
     /// Which signal
     #[arg(long, value_name = "NAME", default_value = "INT")]
     pub signal: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace shell attach fix              a new shell, closed when it ends
+  pyro workspace shell attach fix shell-1      one that is open already
+
+Every key goes to the guest, but the one that detaches; the shell then goes on. So it does when this
+terminal is closed or the daemon dies. What the guest prints controls this terminal.")]
+pub struct ShellAttachArgs {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+    /// Shell id, such as shell-1 [default: open a new one]
+    #[arg(value_name = "SHELL_ID", conflicts_with_all = ["cwd", "env"])]
+    pub shell_id: Option<String>,
+    #[command(flatten)]
+    pub start: ShellStartArgs,
+    /// Key that detaches: ctrl-X or ^X
+    #[arg(long, value_name = "KEY", default_value = "ctrl-]", value_parser = DetachKey::parse)]
+    pub detach_key: DetachKey,
 }

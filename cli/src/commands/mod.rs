@@ -1,5 +1,6 @@
 //! One function for each command: call, then print. The result is the exit code.
 
+mod attach;
 pub mod daemon;
 mod demo;
 mod environment;

@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{BytesText, ShellList, ShellRead, ShellReadReply, ShellWrite};
 
-use super::OK;
+use super::{OK, attach};
 use crate::args::{ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellWriteArgs};
 use crate::error::Error;
 use crate::print::{shell as print, shown, shown_lines};
@@ -36,6 +36,7 @@ pub async fn shell(session: &Session, command: ShellCommand) -> Result<u8, Error
             let reply = session.call(&args.close()).await?;
             ui.reply(&reply, print::closed)?;
         }
+        ShellCommand::Attach(args) => return attach::attach(session, args).await,
     }
     Ok(OK)
 }
