@@ -351,6 +351,30 @@ fn diff_export_and_push_do_not_disturb_a_shell() {
     assert_eq!(home.processes(), Vec::<String>::new());
 }
 
+#[test]
+fn a_guest_of_an_older_pyro_has_no_shells_and_goes_on_otherwise() {
+    let home = Home::new();
+    let id = empty_workspace(&home);
+    home.ok(["daemon", "stop"]);
+    // The record as that version wrote it.
+    let record = home.path().join("workspaces").join(&id).join("workspace.json");
+    let mut older: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    for field in ["generation", "next_shell"] {
+        older.as_object_mut().unwrap().remove(field).expect("today's record has it");
+    }
+    fs::write(&record, serde_json::to_vec(&older).unwrap()).unwrap();
+
+    let refused = home.fails(["workspace", "shell", "open", &id]);
+    check(&refused, "unsupported", 5, "older pyro");
+    assert!(str_of(&refused.1, "hint").contains("stop and start"), "{refused:?}");
+    check(&home.fails(["workspace", "shell", "list", &id]), "unsupported", 5, &id);
+    home.sh(&id, "echo new > file");
+    assert_eq!(home.json(["workspace", "diff", &id])["entries"][0]["path"], "file");
+    home.ok(["workspace", "stop", &id]);
+    home.ok(["workspace", "start", &id]);
+    assert_eq!(open(&home, &id), "shell-1");
+}
+
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
