@@ -53,6 +53,7 @@ skip() {
 
 # Serves HTTP in the background from `$dir`, with these arguments; sets `server` and `url`.
 serve() {
+    : >"$work/ready"
     (cd "$dir" && exec "$pyro" mcp serve --http 127.0.0.1:0 --json "$@") >"$work/ready" 2>"$work/server.log" &
     server=$!
     for _ in {1..600}; do

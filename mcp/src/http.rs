@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::serve::ListenerExt;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::net::TcpListener;
@@ -87,6 +88,10 @@ pub async fn serve_http(
         .layer(from_fn(watch))
         .layer(from_fn_with_state(token.map(Arc::new), authorize));
     let ended = stop.clone();
+    // Answers are small and come in pieces: none waits for the acknowledgement of the one before.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let serving = axum::serve(listener, router)
         .with_graceful_shutdown(async move { ended.cancelled().await })
         .into_future();

@@ -115,6 +115,53 @@ async def workspace(job: Job, root: pathlib.Path):
     await job.refused("workspace_status", "unknown_workspace", workspace, workspace_id=workspace)
 
 
+async def shell(job: Job):
+    created = await job.ok("workspace_create", environment=ENVIRONMENT)
+    where = {"workspace_id": created["workspace_id"]}
+    opened = await job.ok("shell_open", **where, cols=80)
+    shell = {**where, "shell_id": opened["shell_id"]}
+    written = await job.ok("shell_write", **shell, input="echo $((6 * 7)) > answer; cat answer")
+    assert (written["input_length"], written["append_newline"]) == (36, True), written
+    output, cursor = "", 0
+    while "42" not in output:
+        read = await job.ok("shell_read", **shell, cursor=cursor, wait_for_idle_ms=1000)
+        output, cursor = output + read["output"], read["next_cursor"]
+    listed = await job.ok("shell_list", **where)
+    assert [one["shell_id"] for one in listed["shells"]] == [opened["shell_id"]], listed
+    await job.ok("shell_signal", **shell)
+    await job.refused("shell_signal", "invalid_argument", "NONE", **shell, signal="NONE")
+    await job.refused("shell_write", "invalid_argument", "input", **shell, input=7)
+    await job.ok("shell_close", **shell)
+    await job.refused("shell_read", "unknown_shell", opened["shell_id"], **shell)
+    logs = await job.ok("workspace_logs", **where)
+    assert logs["entries"] == [], "a shell is not in the log"
+    await job.ok("workspace_stop", **where)
+    await job.refused("workspace_exec", "workspace_state", "", **where, command="true")
+    await job.ok("workspace_start", **where)
+    kept = await job.ok("workspace_exec", **where, command="cat answer")
+    assert kept["stdout"] == "42\n", kept
+    listed = await job.ok("workspace_list")
+    assert where["workspace_id"] in [one["workspace_id"] for one in listed["workspaces"]], listed
+    await job.ok("workspace_delete", **where)
+
+
+async def machine(job: Job):
+    created = await job.ok("vm_create", environment=ENVIRONMENT)
+    vm = {"vm_id": created["vm_id"]}
+    assert created["state"] == "created", created
+    assert (await job.ok("vm_start", **vm))["state"] == "started"
+    assert (await job.ok("vm_stop", **vm))["state"] == "stopped"
+    await job.ok("vm_start", **vm)
+    assert (await job.ok("vm_status", **vm))["state"] == "started"
+    assert (await job.ok("vm_network_info", **vm))["network_enabled"] is False
+    ran = await job.ok("vm_exec", **vm, command="echo $((6 * 7))")
+    assert (ran["stdout"], ran["deleted"]) == ("42\n", True), ran
+    await job.refused("vm_status", "unknown_vm", vm["vm_id"], **vm)
+    other = await job.ok("vm_create", environment=ENVIRONMENT, ttl_seconds=600)
+    assert (await job.ok("vm_delete", vm_id=other["vm_id"]))["deleted"] is True
+    assert "count" in await job.ok("vm_reap_expired")
+
+
 async def bad_input(job: Job, root: pathlib.Path):
     create = {"environment": ENVIRONMENT}
     await job.refused("workspace_create", "path_not_allowed", "~/.ssh", **create, seed_path="~/.ssh")
@@ -157,6 +204,8 @@ async def main(arguments) -> None:
         job = Job(client, await tools(client))
         await run(job)
         await workspace(job, root)
+        await shell(job)
+        await machine(job)
         await bad_input(job, root)
         print(f"python client, protocol {client.protocol_version}: done", file=sys.stderr)
 
