@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench clean
+.PHONY: help setup build demo test check dist-check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,19 +19,35 @@ demo: build ## the whole main job in a real microVM, on a small project
 	target/release/pyro demo
 
 # nextest isolates and times tests; without it the same tests run all the same.
-test: setup ## all tests, those in real microVMs among them
+test: setup python ## all tests, those in real microVMs among them
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --locked && $(CARGO) test --doc --workspace --locked; \
 	else \
 		$(CARGO) test --workspace --locked; \
 	fi
+	$(CARGO) build --locked --bin pyro
+	PYRO_BINARY=target/debug/pyro target/venv/bin/pytest
 
-check: cargo-deny ## formatting, lints, layers, documentation, dependencies
+check: cargo-deny python ## formatting, lints, types, layers, documentation, dependencies, fast Python tests
 	scripts/check-layers.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(CARGO) deny --locked check bans licenses sources
+	scripts/check-advisories.sh
+	target/venv/bin/ruff check
+	target/venv/bin/ruff format --check
+	target/venv/bin/mypy
+	$(CARGO) build --locked --bin pyro
+	PYRO_BINARY=target/debug/pyro target/venv/bin/pytest -m 'not vm'
+
+dist-check: setup python ## build the wheel, install it elsewhere, run real workspaces through it
+	scripts/dist-check.sh
+
+# What checks, builds and tests the Python side: target/venv.
+.PHONY: python
+python:
+	@scripts/uv.sh sync --quiet --group examples --no-install-project
 
 # Built from source once: some minutes on two cores.
 .PHONY: cargo-deny

@@ -21,6 +21,7 @@ needs=(
     'git|git|tests compare with it'
     'patch|patch|tests apply diffs with it'
     'python3|python3|tests and the Python SDK'
+    '/usr/lib/python3.11/ensurepip/__init__.py|python3-venv|virtual environments: tools, and the wheel as its users install it'
 )
 
 missing=()

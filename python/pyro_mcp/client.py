@@ -1,0 +1,520 @@
+"""The SDK: one method for each thing that pyro does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pyro_mcp import binary as program
+from pyro_mcp import process, results
+from pyro_mcp.errors import InvalidArgument
+from pyro_mcp.process import Word, flag, option, word
+from pyro_mcp.server import PyroServer, Serve
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""A path on the host or in the guest. Any bytes can be given, also as `os.fsdecode` shows them."""
+
+Command = str | bytes | Sequence[Path]
+"""A shell command as one text (`sh -c TEXT` runs it), or a program and its arguments."""
+
+
+class Pyro:
+    """Runs commands in microVMs and tells what they changed.
+
+    Every call runs the `pyro` program and returns its document, a dictionary as in
+    `pyro_mcp.results`. Calls may be made from any number of threads. An exception that interrupts
+    a call, such as `KeyboardInterrupt`, undoes what the call had half done before it is raised.
+
+    Raises `PyroError`, or a subclass for the kinds that are worth catching. A guest's command that
+    fails is no error: its result has the `exit_code`.
+    """
+
+    def __init__(
+        self, *, binary: str | os.PathLike[str] | None = None, home: Path | None = None
+    ) -> None:
+        """Nothing is run yet.
+
+        `binary`: the pyro program; else `PYRO_BINARY`, the one installed with this package, or the
+        first on the `PATH`. `home`: where pyro keeps everything; else `PYRO_HOME` or its default.
+        """
+        self._given = binary
+        self._home = None if home is None else os.path.abspath(os.fsdecode(home))
+        self._binary: str | None = None
+
+    # The program
+
+    @property
+    def binary(self) -> str:
+        """Path of the pyro program, found and checked at the first use."""
+        if self._binary is None:
+            environment = self._environment()
+            found = program.find(self._given, environment)
+            program.check(found, environment)
+            self._binary = found
+        return self._binary
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self._home is not None:
+            environment["PYRO_HOME"] = self._home
+        return environment
+
+    def _call(
+        self,
+        name: str,
+        *options: list[bytes],
+        names: Sequence[Word] = (),
+        command: Command | None = None,
+        stdin: bytes | None = None,
+    ) -> Any:
+        """`pyro NAME OPTIONS -- NAMES`, or `pyro NAME OPTIONS NAMES -- COMMAND`."""
+        words = name.encode().split()
+        words += [given for some in options for given in some]
+        if command is None:
+            words += [b"--", *map(word, names)]
+        else:
+            words += [*map(_before_a_command, names), b"--", *_argv(command)]
+        return process.document(self.binary, words, self._environment(), stdin)
+
+    # The machine and its environments
+
+    def doctor(self) -> results.Doctor:
+        """Tells whether this machine can run microVMs, and what to do if it cannot."""
+        return cast(results.Doctor, self._call("doctor"))
+
+    def list_environments(self) -> results.EnvironmentList:
+        """The environments, and whether they are installed."""
+        return cast(results.EnvironmentList, self._call("env list"))
+
+    def pull_environment(
+        self, environment: str, *, force: bool = False
+    ) -> results.EnvironmentDetail:
+        """Builds an environment, such as `debian:12`, or checks the one that is there.
+
+        Takes a minute or so. `force` builds it anew even when it is there.
+        """
+        reply = self._call("env pull", flag("force", force), names=[environment])
+        return cast(results.EnvironmentDetail, reply)
+
+    def inspect_environment(self, environment: str) -> results.EnvironmentDetail:
+        """One environment with its image, kernel and packages."""
+        return cast(results.EnvironmentDetail, self._call("env inspect", names=[environment]))
+
+    def prune_environments(self, *, dry_run: bool = False) -> results.EnvironmentPrune:
+        """Removes images that newer ones replaced and no workspace uses. `dry_run` only tells."""
+        reply = self._call("env prune", flag("dry-run", dry_run))
+        return cast(results.EnvironmentPrune, reply)
+
+    # One command, one VM
+
+    def run_in_vm(
+        self,
+        environment: str,
+        command: Command,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        timeout_seconds: float | None = 30,
+        ttl_seconds: int | None = None,
+        network: bool = False,
+        allow_host_compat: bool = False,
+    ) -> results.CommandResult:
+        """Runs one command in a VM of its own, which is gone afterwards.
+
+        `command`: a text for `sh -c`, or the program and its arguments. `timeout_seconds`: the
+        command is killed after that time (`None`: never) and the result says `timed_out`.
+        `ttl_seconds`: the VM is ended after that time, whatever it does. `network`: gives the guest
+        connections out to public addresses. `allow_host_compat`: where no VM can run, runs without
+        one, with weaker isolation.
+        """
+        options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
+        options += option("timeout-seconds", timeout_seconds)
+        reply = self._call("run", options, names=[environment], command=command)
+        return cast(results.CommandResult, reply)
+
+    def create_vm(
+        self,
+        environment: str,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int | None = None,
+        network: bool = False,
+        allow_host_compat: bool = False,
+    ) -> results.VmInfo:
+        """Makes a VM without starting it. It is deleted after `ttl_seconds` (`None`: 600)."""
+        options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
+        return cast(results.VmInfo, self._call("vm create", options, names=[environment]))
+
+    def start_vm(self, vm_id: str) -> results.VmInfo:
+        """Boots a VM; returns when its guest takes commands."""
+        return cast(results.VmInfo, self._call("vm start", names=[vm_id]))
+
+    def exec_vm(
+        self, vm_id: str, *, command: Command, timeout_seconds: float | None = 30
+    ) -> results.VmExec:
+        """Runs one command in a started VM, then deletes the VM, whatever came of it."""
+        options = option("timeout-seconds", timeout_seconds)
+        return cast(results.VmExec, self._call("vm exec", options, names=[vm_id], command=command))
+
+    def stop_vm(self, vm_id: str) -> results.VmInfo:
+        """Ends a VM and keeps its files."""
+        return cast(results.VmInfo, self._call("vm stop", names=[vm_id]))
+
+    def delete_vm(self, vm_id: str) -> results.VmDelete:
+        """Ends a VM and removes everything it had."""
+        return cast(results.VmDelete, self._call("vm delete", names=[vm_id]))
+
+    def status_vm(self, vm_id: str) -> results.VmInfo:
+        """One VM."""
+        return cast(results.VmInfo, self._call("vm status", names=[vm_id]))
+
+    def list_vms(self) -> results.VmList:
+        """All VMs, oldest first."""
+        return cast(results.VmList, self._call("vm list"))
+
+    def network_info_vm(self, vm_id: str) -> results.VmNetworkInfo:
+        """What network a VM's guest has."""
+        return cast(results.VmNetworkInfo, self._call("vm network", names=[vm_id]))
+
+    def reap_expired(self) -> results.VmReapExpired:
+        """Deletes VMs and workspaces whose time is over; tells which were, since the last call."""
+        return cast(results.VmReapExpired, self._call("vm reap"))
+
+    # Workspaces
+
+    def create_workspace(
+        self,
+        environment: str,
+        seed_path: Path | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
+        allow_changing: bool = False,
+        skip_unreadable: bool = False,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: int | None = None,
+        network: bool = False,
+        allow_host_compat: bool = False,
+    ) -> results.WorkspaceInfo:
+        """Makes a VM whose `/workspace` starts as the seed; it is complete when this returns.
+
+        `seed_path`: a directory, `.tar`, `.tar.gz` or `.tgz`; `/workspace` starts empty without.
+        What it holds now is the baseline that `diff_workspace` compares with, and never changes.
+        `name`: a name to use in place of the id. `exclude`: patterns as in a `.gitignore`;
+        `gitignore`: leave out what the seed's own name. `allow_changing`: keep the last reading of
+        a file that keeps changing; `skip_unreadable`: leave out what cannot be read. The workspace
+        is deleted after `ttl_seconds`, when given.
+        """
+        options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
+        options += _source(exclude, gitignore, allow_changing, skip_unreadable)
+        options += option("seed-path", seed_path) + option("name", name)
+        for key, value in (labels or {}).items():
+            options += option("label", f"{key}={value}")
+        reply = self._call("workspace create", options, names=[environment])
+        return cast(results.WorkspaceInfo, reply)
+
+    def list_workspaces(self) -> results.WorkspaceList:
+        """All workspaces, oldest first."""
+        return cast(results.WorkspaceList, self._call("workspace list"))
+
+    def status_workspace(self, workspace_id: str) -> results.WorkspaceInfo:
+        """One workspace, by id or name."""
+        return cast(results.WorkspaceInfo, self._call("workspace status", names=[workspace_id]))
+
+    def push_workspace_sync(
+        self,
+        workspace_id: str,
+        source_path: Path,
+        *,
+        dest: Path | None = None,
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
+        allow_changing: bool = False,
+        skip_unreadable: bool = False,
+    ) -> results.SyncPush:
+        """Copies a host directory, archive or file into `/workspace`: all of it or nothing.
+
+        `dest`: where it goes, absolute or below `/workspace`. The baseline stays what it was.
+        """
+        options = _source(exclude, gitignore, allow_changing, skip_unreadable) + option(
+            "dest", dest
+        )
+        reply = self._call("workspace sync push", options, names=[workspace_id, source_path])
+        return cast(results.SyncPush, reply)
+
+    def exec_workspace(
+        self,
+        workspace_id: str,
+        *,
+        command: Command,
+        timeout_seconds: float | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str | bytes] | None = None,
+    ) -> results.LogEntry:
+        """Runs a command in `/workspace`, logs it, and returns when it has ended.
+
+        `command`: a text for `sh -c`, or the program and its arguments. `timeout_seconds`: the
+        command is killed after that time. `cwd`: working directory, absolute or below `/workspace`.
+        """
+        options = _execution(timeout_seconds, cwd, env)
+        reply = self._call("workspace exec", options, names=[workspace_id], command=command)
+        return cast(results.LogEntry, reply)
+
+    def diff_workspace(self, workspace_id: str, *, full: bool = False) -> results.Diff:
+        """What differs between `/workspace` and its baseline, whatever was pushed or run since.
+
+        `full`: have the guest look at every file, not only at its changed layer.
+        """
+        reply = self._call("workspace diff", flag("full", full), names=[workspace_id])
+        return cast(results.Diff, reply)
+
+    def export_workspace(
+        self,
+        workspace_id: str,
+        path: Path,
+        *,
+        output_path: Path,
+        force: bool = False,
+        tree: str | None = None,
+    ) -> results.Export:
+        """Copies a file, directory or link from `/workspace` to the host, whole or not at all.
+
+        `path`: absolute or below `/workspace`; `.` is all of it. `output_path` must not exist,
+        unless `force` replaces it. `tree`: only if `/workspace` is exactly the tree that
+        `diff_workspace` showed, else `TreeChanged`.
+        """
+        options = option("output", output_path) + flag("force", force) + option("tree", tree)
+        reply = self._call("workspace export", options, names=[workspace_id, path])
+        return cast(results.Export, reply)
+
+    def logs_workspace(self, workspace_id: str) -> results.WorkspaceLogs:
+        """The commands that were run, and what they printed."""
+        return cast(results.WorkspaceLogs, self._call("workspace logs", names=[workspace_id]))
+
+    def stop_workspace(self, workspace_id: str) -> results.WorkspaceInfo:
+        """Ends the VM and keeps the files."""
+        return cast(results.WorkspaceInfo, self._call("workspace stop", names=[workspace_id]))
+
+    def start_workspace(self, workspace_id: str) -> results.WorkspaceInfo:
+        """Boots a stopped workspace again, its files as they were."""
+        return cast(results.WorkspaceInfo, self._call("workspace start", names=[workspace_id]))
+
+    def delete_workspace(self, workspace_id: str) -> results.WorkspaceDelete:
+        """Ends the VM and removes everything that belongs to the workspace."""
+        return cast(results.WorkspaceDelete, self._call("workspace delete", names=[workspace_id]))
+
+    # Commands that go on without a caller
+
+    def start_exec(
+        self,
+        workspace_id: str,
+        *,
+        command: Command,
+        timeout_seconds: float | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str | bytes] | None = None,
+    ) -> results.ExecView:
+        """Starts a command and leaves it running; the others below know it by its `sequence`."""
+        options = _execution(timeout_seconds, cwd, env) + flag("detach", True)
+        reply = self._call("workspace exec", options, names=[workspace_id], command=command)
+        return cast(results.ExecView, reply)
+
+    def read_exec(
+        self,
+        workspace_id: str,
+        sequence: int,
+        *,
+        stdout_cursor: int = 0,
+        stderr_cursor: int = 0,
+        max_bytes: int | None = None,
+    ) -> results.ExecView:
+        """How a command stands, and what it printed from the cursors on.
+
+        At most `max_bytes` of each stream (`None`: 65536); the rest from `stdout_next_cursor` and
+        `stderr_next_cursor` on.
+        """
+        options = _output(stdout_cursor, stderr_cursor, max_bytes)
+        reply = self._call("workspace exec read", options, names=[workspace_id, str(sequence)])
+        return cast(results.ExecView, reply)
+
+    def wait_exec(
+        self,
+        workspace_id: str,
+        sequence: int,
+        *,
+        wait_seconds: float | None = None,
+        stdout_cursor: int = 0,
+        stderr_cursor: int = 0,
+        max_bytes: int | None = None,
+    ) -> results.ExecView:
+        """The same when the command has ended, or after `wait_seconds` (`None`: however long)."""
+        options = _output(stdout_cursor, stderr_cursor, max_bytes)
+        options += option("wait-seconds", wait_seconds)
+        reply = self._call("workspace exec wait", options, names=[workspace_id, str(sequence)])
+        return cast(results.ExecView, reply)
+
+    def kill_exec(self, workspace_id: str, sequence: int) -> results.ExecView:
+        """Kills a command and everything it started, and returns when it is dead."""
+        reply = self._call("workspace exec kill", names=[workspace_id, str(sequence)])
+        return cast(results.ExecView, reply)
+
+    # Shells
+
+    def open_shell(
+        self,
+        workspace_id: str,
+        *,
+        cwd: Path = "/workspace",
+        cols: int = 120,
+        rows: int = 30,
+    ) -> results.ShellInfo:
+        """Opens an interactive shell on a terminal of its own. It ends with the workspace."""
+        options = option("cwd", cwd) + option("cols", cols) + option("rows", rows)
+        reply = self._call("workspace shell open", options, names=[workspace_id])
+        return cast(results.ShellInfo, reply)
+
+    def list_shells(self, workspace_id: str) -> results.ShellList:
+        """The shells that were not closed, oldest first."""
+        return cast(results.ShellList, self._call("workspace shell list", names=[workspace_id]))
+
+    def read_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+        *,
+        cursor: int = 0,
+        max_chars: int = 65536,
+        plain: bool = False,
+        wait_for_idle_ms: int | None = None,
+    ) -> results.ShellRead:
+        """What a shell printed from a cursor on: 0, or `next_cursor` of the read before.
+
+        `plain`: text without escape sequences. `wait_for_idle_ms`: answer only once nothing was
+        printed for so long.
+        """
+        options = option("cursor", cursor) + option("max-chars", max_chars) + flag("plain", plain)
+        options += option("wait-for-idle-ms", wait_for_idle_ms)
+        reply = self._call("workspace shell read", options, names=[workspace_id, shell_id])
+        return cast(results.ShellRead, reply)
+
+    def write_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+        *,
+        input: str | bytes,
+        append_newline: bool = True,
+    ) -> results.ShellWrite:
+        """Types into a shell, at most 1 MiB, and presses Enter unless told otherwise."""
+        options = option("input", input) + flag("no-newline", not append_newline)
+        reply = self._call("workspace shell write", options, names=[workspace_id, shell_id])
+        return cast(results.ShellWrite, reply)
+
+    def signal_shell(
+        self, workspace_id: str, shell_id: str, *, signal_name: str = "INT"
+    ) -> results.ShellSignal:
+        """Sends a signal to what runs in the foreground of a shell."""
+        options = option("signal", signal_name)
+        reply = self._call("workspace shell signal", options, names=[workspace_id, shell_id])
+        return cast(results.ShellSignal, reply)
+
+    def close_shell(self, workspace_id: str, shell_id: str) -> results.ShellClose:
+        """Ends a shell with all that it started, and forgets it."""
+        reply = self._call("workspace shell close", names=[workspace_id, shell_id])
+        return cast(results.ShellClose, reply)
+
+    # The MCP server
+
+    def create_server(
+        self,
+        *,
+        profile: str | None = None,
+        allow_roots: Sequence[Path] = (),
+        http: bool | str = False,
+        token: str | None = None,
+    ) -> PyroServer:
+        """The MCP server, `pyro mcp serve`.
+
+        `http`: listen on the loopback interface, on any free port or at `"ADDRESS:PORT"`; the
+        server is started and has its `url` and `token`. Otherwise it speaks on standard input and
+        output once it is told to: `create_server().run()` serves this process's own.
+
+        `profile`: which tools it has: `vm-run`, `workspace-core` or `workspace-full`.
+        `allow_roots`: directories of the host that tools may read from and write to.
+        """
+        serve = Serve(
+            profile=profile, allow_roots=tuple(map(word, allow_roots)), http=http, token=token
+        )
+        server = PyroServer(self.binary, serve, self._environment())
+        if http:
+            server.start()
+        return server
+
+
+def _argv(command: Command) -> list[bytes]:
+    if isinstance(command, (str, bytes)):
+        return [b"sh", b"-c", word(command)]
+    argv = [word(each) for each in command]
+    if not argv:
+        raise InvalidArgument(
+            "invalid_argument", "the command is empty", "give a shell command, or a program"
+        )
+    return argv
+
+
+def _before_a_command(name: Word) -> bytes:
+    """A name that stands before `--`: it must not look like an option."""
+    encoded = word(name)
+    if encoded.startswith(b"-"):
+        raise InvalidArgument(
+            "invalid_argument", f"{os.fsdecode(encoded)!r} is no name: it begins with '-'"
+        )
+    return encoded
+
+
+def _machine(
+    vcpu_count: int,
+    mem_mib: int,
+    ttl_seconds: int | None,
+    network: bool,
+    allow_host_compat: bool,
+) -> list[bytes]:
+    return [
+        *option("vcpu-count", vcpu_count),
+        *option("mem-mib", mem_mib),
+        *option("ttl-seconds", ttl_seconds),
+        *flag("network", network),
+        *flag("allow-host-compat", allow_host_compat),
+    ]
+
+
+def _source(
+    exclude: Sequence[str], gitignore: bool, allow_changing: bool, skip_unreadable: bool
+) -> list[bytes]:
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    return [
+        *(given for pattern in patterns for given in option("exclude", pattern)),
+        *flag("gitignore", gitignore),
+        *flag("allow-changing", allow_changing),
+        *flag("skip-unreadable", skip_unreadable),
+    ]
+
+
+def _execution(
+    timeout_seconds: float | None, cwd: Path | None, env: Mapping[str, str | bytes] | None
+) -> list[bytes]:
+    options = option("timeout-seconds", timeout_seconds) + option("cwd", cwd)
+    for name, value in (env or {}).items():
+        options += option("env", word(name) + b"=" + word(value))
+    return options
+
+
+def _output(stdout_cursor: int, stderr_cursor: int, max_bytes: int | None) -> list[bytes]:
+    return [
+        *option("stdout-cursor", stdout_cursor),
+        *option("stderr-cursor", stderr_cursor),
+        *option("max-bytes", max_bytes),
+    ]

@@ -1,0 +1,196 @@
+"""The MCP server as a process that this one holds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from pyro_mcp.binary import not_executable
+from pyro_mcp.errors import BinaryFailed, InvalidArgument
+from pyro_mcp.process import end, flag, option, read_document
+
+_START_SECONDS = 60
+_END_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Serve:
+    """How the server shall be."""
+
+    profile: str | None
+    allow_roots: tuple[bytes, ...]
+    http: bool | str
+    token: str | None
+
+    def words(self) -> list[bytes]:
+        """As arguments of pyro."""
+        words = [b"mcp", b"serve", *option("profile", self.profile)]
+        for root in self.allow_roots:
+            words += option("allow-root", root)
+        if isinstance(self.http, str):
+            words += option("http", self.http)
+        else:
+            words += flag("http", self.http)
+        return words + option("token", self.token)
+
+
+class PyroServer:
+    """An MCP server: `pyro mcp serve`, as `Pyro.create_server` makes it.
+
+    With `http` it runs already: clients connect to `url` with `token`. Without, it speaks on
+    standard input and output: `run` serves this process's own, `start` makes pipes for a client in
+    this process, and `command` is what an MCP client configuration starts by itself. `close`, or
+    the end of a `with` block, ends it.
+    """
+
+    process: subprocess.Popen[bytes] | None
+    """The running server; its pipes are the connection when it has no `url`."""
+    url: str | None
+    """Where it listens, over HTTP."""
+    token: str | None
+    """What clients send as `Authorization: Bearer TOKEN`, over HTTP."""
+
+    def __init__(self, binary: str, serve: Serve, environment: Mapping[str, str]) -> None:
+        self._binary = binary
+        self._serve = serve
+        self._environment = dict(environment)
+        self.process = None
+        self.url = None
+        self.token = None
+
+    @property
+    def command(self) -> list[str]:
+        """The program and arguments that serve on standard input and output."""
+        return [self._binary, *map(os.fsdecode, self._serve.words())]
+
+    def start(self) -> PyroServer:
+        """Starts it, unless it runs. Over HTTP it takes connections when this returns."""
+        if self.process is not None and self.process.poll() is None:
+            return self
+        words = self._serve.words()
+        if self._serve.http:
+            words.insert(0, b"--json")
+        try:
+            self.process = subprocess.Popen(
+                [self._binary, *words],
+                stdin=subprocess.DEVNULL if self._serve.http else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except ValueError as error:
+            raise InvalidArgument("invalid_argument", str(error)) from error
+        except OSError as error:
+            raise not_executable(self._binary, error) from error
+        if self._serve.http:
+            try:
+                self._listening(self.process)
+            except BaseException:
+                end(self.process)
+                raise
+        return self
+
+    def run(self, transport: str | None = None) -> None:
+        """Serves until the client leaves, or until interrupted.
+
+        Without `http` this process's standard input and output are the connection, so nothing else
+        may read or print there. `transport` may name what is served anyway: `stdio` or
+        `streamable-http`.
+        """
+        served = "streamable-http" if self._serve.http else "stdio"
+        if transport not in (None, served):
+            raise InvalidArgument(
+                "invalid_argument",
+                f"this server speaks {served}, not {transport!r}",
+                "create_server(http=True) makes one that speaks streamable-http",
+            )
+        if self._serve.http:
+            with self:
+                self.wait()
+            return
+        sys.stdout.flush()
+        try:
+            # Ctrl-C reaches the server, too: it ends by itself.
+            self.process = subprocess.Popen(
+                [self._binary, *self._serve.words()], env=self._environment
+            )
+        except OSError as error:
+            raise not_executable(self._binary, error) from error
+        try:
+            code = self.process.wait()
+        except BaseException:
+            self.close()
+            raise
+        if code != 0:
+            raise BinaryFailed(
+                "binary_failed", f"the MCP server ended with {code}; see standard error", None, code
+            )
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Exit code, once it has ended. Raises `subprocess.TimeoutExpired` after `timeout`."""
+        return self.start()._running().wait(timeout)
+
+    def close(self) -> None:
+        """Ends it and waits until it has cleaned up. One that has ended is no error."""
+        process = self.process
+        if process is None:
+            return
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                # The end of its input is how a client leaves.
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+            process.stdin = None
+        end(process)
+
+    def __enter__(self) -> PyroServer:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self.process is not None, "started before"
+        return self.process
+
+    def _listening(self, process: subprocess.Popen[bytes]) -> None:
+        """Reads where it listens: a document that it prints when it does."""
+        stream = process.stdout
+        assert stream is not None, "a pipe"
+        printed = b""
+        deadline = time.monotonic() + _START_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while True:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    raise BinaryFailed(
+                        "binary_failed", f"'{self._binary} mcp serve' does not start to listen"
+                    )
+                piece = os.read(stream.fileno(), 65536)
+                printed += piece
+                if not piece:
+                    code = process.wait()
+                    read_document(self._binary, printed, b"", code)
+                    raise BinaryFailed(
+                        "binary_failed", f"the MCP server ended with {code} at once", None, code
+                    )
+                with contextlib.suppress(ValueError):
+                    told = json.loads(printed)
+                    break
+        self.url, self.token = told.get("url"), told.get("token")
+        if "error" in told:
+            read_document(self._binary, printed, b"", process.wait())
