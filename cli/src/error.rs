@@ -5,10 +5,10 @@ use std::io;
 use pyro_api::{ClientError, ErrorBody, ErrorCode, HomeError};
 use thiserror::Error;
 
+use crate::signals::READER_GONE;
+
 /// Exit code for a failure of pyro itself where the guest's exit code passes through.
 const OWN_FAILURE: u8 = 125;
-/// Exit code of a process that died of SIGPIPE, as a shell shows it.
-const BROKEN_PIPE: u8 = 128 + 13;
 
 /// Why a command has no result.
 #[derive(Debug, Error)]
@@ -65,14 +65,18 @@ impl Error {
 
     /// Whether whoever reads standard output has gone: nothing is to be said about that.
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Output(source) => source.kind() == io::ErrorKind::BrokenPipe,
+            Self::Interrupted(signal) => *signal == READER_GONE,
+            _ => false,
+        }
     }
 
     /// Exit code of the process.
     pub fn exit_code(&self, codes: ExitCodes) -> u8 {
         match self {
             Self::Interrupted(signal) => 128 + signal,
-            error if error.is_broken_pipe() => BROKEN_PIPE,
+            error if error.is_broken_pipe() => 128 + READER_GONE,
             Self::Refused(body) => body.code.exit_code(),
             _ if codes == ExitCodes::Guest => OWN_FAILURE,
             Self::Client(ClientError::Failed(body)) => body.code.exit_code(),

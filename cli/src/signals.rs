@@ -1,11 +1,16 @@
-//! SIGINT, SIGTERM and SIGHUP.
+//! SIGINT, SIGTERM and SIGHUP, and the reader of standard output going away.
 
-use std::io;
+use std::io::{self, IsTerminal};
+use std::thread;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::terminal;
+
+/// What a reader that went away counts as: SIGPIPE, before anything is written.
+pub const READER_GONE: u8 = 13;
 
 /// Signals that came. The first is for the command to act on; another one, before the command has
 /// taken notice of the first, ends the process at once.
@@ -22,14 +27,41 @@ impl Interrupts {
             let pending = pending.clone();
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
-                    if pending.send_replace(number) != 0 {
+                    if !matches!(pending.send_replace(number), 0 | READER_GONE) {
                         terminal::restore();
                         std::process::exit(i32::from(128 + number));
                     }
                 }
             });
         }
-        Ok(Self(pending))
+        let interrupts = Self(pending);
+        interrupts.watch_reader()?;
+        Ok(interrupts)
+    }
+
+    /// A caller that is killed takes nothing more, and no signal tells of it: what it started must
+    /// not run on unseen. The thread ends with the process.
+    fn watch_reader(&self) -> io::Result<()> {
+        if io::stdout().is_terminal() {
+            // A terminal that goes away sends SIGHUP.
+            return Ok(());
+        }
+        let pending = self.0.clone();
+        let watch = move || {
+            let stdout = io::stdout();
+            let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+            while let Err(rustix::io::Errno::INTR) = poll(&mut watched, None) {}
+            if watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                pending.send_if_modified(|number| {
+                    let first = *number == 0;
+                    if first {
+                        *number = READER_GONE;
+                    }
+                    first
+                });
+            }
+        };
+        thread::Builder::new().name("reader".into()).spawn(watch).map(drop)
     }
 
     /// The number of the signal that came and was not forgotten.

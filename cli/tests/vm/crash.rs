@@ -251,6 +251,29 @@ fn a_run_that_is_cut_off_leaves_nothing() {
 }
 
 #[test]
+fn a_command_whose_caller_was_killed_is_killed_too() {
+    let home = Home::new();
+    let id = home.workspace(&seed(&home));
+    for json in [&[][..], &["--json"]] {
+        // It prints nothing: only its standard output can tell that nobody is left.
+        let words = ["workspace", "exec", &id].into_iter().chain(json.iter().copied());
+        let mut command = home.command(words.chain(["--", "sleep", "1000"]));
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let running = || {
+            let logs = home.json(["workspace", "logs", &id]);
+            logs["running"].as_array().unwrap().len()
+        };
+        until("the command runs", || running() == 1);
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(141));
+        until("the command is dead", || running() == 0);
+    }
+    let logs = home.json(["workspace", "logs", &id]);
+    let killed = |entry: &Value| entry["killed"].as_bool().unwrap();
+    assert!(logs["entries"].as_array().unwrap().iter().all(killed), "{logs}");
+}
+
+#[test]
 fn an_interrupted_command_is_killed_with_everything_it_started() {
     let home = Home::new();
     let id = home.workspace(&seed(&home));
