@@ -28,7 +28,7 @@ test: setup python ## all tests, those in real microVMs among them
 	$(CARGO) build --locked --bin pyro
 	PYRO_BINARY=target/debug/pyro target/venv/bin/pytest
 
-check: cargo-deny python ## formatting, lints, types, layers, documentation, dependencies, fast Python tests
+check: setup cargo-deny python ## formatting, lints, types, layers, documentation, dependencies, fast Python tests
 	scripts/check-layers.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
@@ -46,7 +46,7 @@ dist-check: setup python ## build the wheel, install it elsewhere, run real work
 
 # What checks, builds and tests the Python side: target/venv.
 .PHONY: python
-python:
+python: setup
 	@scripts/uv.sh sync --quiet --group examples --no-install-project
 
 # Built from source once: some minutes on two cores.
