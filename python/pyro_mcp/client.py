@@ -439,8 +439,9 @@ class Pyro:
         """The MCP server, `pyro mcp serve`.
 
         `http`: listen on the loopback interface, on any free port or at `"ADDRESS:PORT"`; the
-        server is started and has its `url` and `token`. Otherwise it speaks on standard input and
-        output once it is told to: `create_server().run()` serves this process's own.
+        server is started and has its `url` and `token`, which clients send as a bearer token; one
+        is made when none is given. Otherwise it speaks on standard input and output once it is
+        told to: `create_server().run()` serves this process's own.
 
         `profile`: which tools it has: `vm-run`, `workspace-core` or `workspace-full`.
         `allow_roots`: directories of the host that tools may read from and write to.

@@ -11,14 +11,16 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path as HostPath
 from types import TracebackType
 
 from pyro_mcp.binary import not_executable
 from pyro_mcp.errors import BinaryFailed, InvalidArgument
-from pyro_mcp.process import end, flag, option, read_document
+from pyro_mcp.process import end, option, read_document
 
 _START_SECONDS = 60
 _END_SECONDS = 15
+_ANY_PORT = "127.0.0.1:0"
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,9 @@ class Serve:
         words = [b"mcp", b"serve", *option("profile", self.profile)]
         for root in self.allow_roots:
             words += option("allow-root", root)
-        if isinstance(self.http, str):
-            words += option("http", self.http)
-        else:
-            words += flag("http", self.http)
-        return words + option("token", self.token)
+        if self.http:
+            words += option("http", self.http if isinstance(self.http, str) else _ANY_PORT)
+        return words
 
 
 class PyroServer:
@@ -62,6 +62,9 @@ class PyroServer:
         self._binary = binary
         self._serve = serve
         self._environment = dict(environment)
+        if serve.token is not None:
+            # Arguments can be seen by others.
+            self._environment["PYRO_MCP_TOKEN"] = serve.token
         self.process = None
         self.url = None
         self.token = None
@@ -191,6 +194,9 @@ class PyroServer:
                 with contextlib.suppress(ValueError):
                     told = json.loads(printed)
                     break
-        self.url, self.token = told.get("url"), told.get("token")
         if "error" in told:
             read_document(self._binary, printed, b"", process.wait())
+        self.url = told["url"]
+        self.token = self._environment.get("PYRO_MCP_TOKEN") or None
+        if told["token_file"] is not None:
+            self.token = HostPath(told["token_file"]).read_text().strip()

@@ -43,17 +43,21 @@ def test_the_server_speaks_http(home: Home, project: Path) -> None:
         ):
             return await use(session)
 
-    token = "a token that nobody guesses".replace(" ", "-")
-    with home.pyro.create_server(
-        profile="workspace-core", allow_roots=[project], http=True, token=token
-    ) as server:
-        assert server.url is not None
-        assert server.url.startswith("http://127.0.0.1:")
-        assert server.process is not None
-        pid = server.process.pid
-        assert "workspace_export" in asyncio.run(talk(server.url, token))
-    assert not Path(f"/proc/{pid}").exists()
-    server.close()
+    given = "a-token-that-nobody-guesses"
+    for token in (given, None):
+        with home.pyro.create_server(
+            profile="workspace-core", allow_roots=[project], http=True, token=token
+        ) as server:
+            assert server.url is not None
+            assert server.url.startswith("http://127.0.0.1:")
+            assert server.token is not None
+            assert (server.token == given) == (token is not None)
+            assert server.process is not None
+            pid = server.process.pid
+            assert given not in Path(f"/proc/{pid}/cmdline").read_text()
+            assert "workspace_export" in asyncio.run(talk(server.url, server.token))
+        assert not Path(f"/proc/{pid}").exists()
+        server.close()
 
 
 def test_the_server_speaks_on_the_callers_own_streams(home: Home) -> None:
