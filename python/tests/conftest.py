@@ -83,7 +83,7 @@ def has(binary: str | Path, *words: str) -> bool:
 
 NEEDS = {
     "test_vm.py": ["vm"],
-    "test_exec.py": ["workspace", "exec", "wait"],
+    "test_exec.py": ["workspace", "exec", "wait", "x", "1"],
     "test_shell.py": ["workspace", "shell"],
     "test_server.py": ["mcp"],
     "test_python_lifecycle": ["vm"],
