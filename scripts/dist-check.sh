@@ -56,7 +56,10 @@ PYRO_HOME=$PYRO_TEST_HOME pyro daemon stop >/dev/null
 
 say "every method of the SDK, in real microVMs"
 cp -r "$root/python/tests" tests
-(cd "$root" && scripts/uv.sh pip install --quiet --python "$venv/bin/python" pytest==9.2.0)
-"$venv/bin/python" -m pytest -c /dev/null --rootdir tests -p no:cacheprovider -q -W error::pytest.PytestUnknownMarkWarning \
-    -o markers='vm: boots microVMs' --every-method tests/test_contract.py tests/test_workspace.py
+(cd "$root" && scripts/uv.sh pip install --quiet --python "$venv/bin/python" "$(grep -o 'pytest==[0-9.]*' pyproject.toml)")
+found=$(python -c 'import pyro_mcp; print(pyro_mcp.__file__, pyro_mcp.Pyro().binary)')
+[[ $found == "$venv/"*"/pyro_mcp/__init__.py $venv/bin/pyro" ]]
+cd tests
+PYRO_TEST_INSTALLED=1 python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -q -o markers='vm: boots microVMs' \
+    --every-method test_contract.py test_workspace.py test_vm.py test_exec.py test_shell.py test_server.py
 say "done"

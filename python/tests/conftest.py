@@ -57,7 +57,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def binary() -> Path:
-    """The program under test: `PYRO_BINARY`, else what was built last."""
+    """The program under test: `PYRO_BINARY`, else what was built last.
+
+    With `PYRO_TEST_INSTALLED` what the SDK finds by itself: these tests then try an installed wheel.
+    """
+    if os.environ.get("PYRO_TEST_INSTALLED"):
+        return Path(Pyro().binary)
     given = os.environ.get("PYRO_BINARY")
     if given:
         return Path(given).resolve(strict=True)

@@ -13,8 +13,6 @@ from conftest import ENVIRONMENT, ROOT, Home
 
 from pyro_mcp import InvalidArgument, PyroError
 
-mcp = pytest.importorskip("mcp", reason="the mcp package is not installed")
-
 pytestmark = pytest.mark.vm
 
 TIMEOUT = 300
@@ -31,6 +29,7 @@ async def use(session: Any) -> set[str]:
 
 
 def test_the_server_speaks_http(home: Home, project: Path) -> None:
+    mcp = pytest.importorskip("mcp", reason="the mcp package is not installed")
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
@@ -62,6 +61,8 @@ def test_the_server_speaks_http(home: Home, project: Path) -> None:
 
 def test_the_server_speaks_on_the_callers_own_streams(home: Home) -> None:
     script = "from pyro_mcp import Pyro; Pyro().create_server(profile='vm-run').run('stdio')"
+
+    mcp = pytest.importorskip("mcp", reason="the mcp package is not installed")
 
     async def talk() -> set[str]:
         from mcp.client.stdio import stdio_client
