@@ -59,7 +59,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def binary() -> Path:
     """The program under test: `PYRO_BINARY`, else what was built last.
 
-    With `PYRO_TEST_INSTALLED` what the SDK finds by itself: these tests then try an installed wheel.
+    With `PYRO_TEST_INSTALLED` what the SDK finds by itself: an installed wheel is tried.
     """
     if os.environ.get("PYRO_TEST_INSTALLED"):
         return Path(Pyro().binary)
