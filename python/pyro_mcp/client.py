@@ -409,8 +409,10 @@ class Pyro:
         append_newline: bool = True,
     ) -> results.ShellWrite:
         """Types into a shell, at most 1 MiB, and presses Enter unless told otherwise."""
-        options = option("input", input) + flag("no-newline", not append_newline)
-        reply = self._call("workspace shell write", options, names=[workspace_id, shell_id])
+        # Not an argument: those are short, hold no zero bytes, and can be seen by others.
+        options = option("input-file", "-") + flag("no-newline", not append_newline)
+        names = [workspace_id, shell_id]
+        reply = self._call("workspace shell write", options, names=names, stdin=word(input))
         return cast(results.ShellWrite, reply)
 
     def signal_shell(

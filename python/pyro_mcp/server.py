@@ -6,21 +6,22 @@ import contextlib
 import json
 import os
 import selectors
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as HostPath
+from subprocess import DEVNULL, PIPE, TimeoutExpired
 from types import TracebackType
 
-from pyro_mcp.binary import not_executable
 from pyro_mcp.errors import BinaryFailed, InvalidArgument
-from pyro_mcp.process import end, option, read_document
+from pyro_mcp.process import Child, option, read_document, start
 
 _START_SECONDS = 60
 _END_SECONDS = 15
 _ANY_PORT = "127.0.0.1:0"
+_CLIENT_GONE = 141
+"""Exit code when the client has closed its end of standard output, before the other."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class PyroServer:
     the end of a `with` block, ends it.
     """
 
-    process: subprocess.Popen[bytes] | None
+    process: Child | None
     """The running server; its pipes are the connection when it has no `url`."""
     url: str | None
     """Where it listens, over HTTP."""
@@ -78,27 +79,21 @@ class PyroServer:
         """Starts it, unless it runs. Over HTTP it takes connections when this returns."""
         if self.process is not None and self.process.poll() is None:
             return self
+        http = bool(self._serve.http)
         words = self._serve.words()
-        if self._serve.http:
-            words.insert(0, b"--json")
+        self.process, patience = start(
+            [self._binary, *([b"--json"] if http else []), *words],
+            self._environment,
+            stdin=DEVNULL if http else PIPE,
+            stdout=PIPE,
+        )
         try:
-            self.process = subprocess.Popen(
-                [self._binary, *words],
-                stdin=subprocess.DEVNULL if self._serve.http else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=self._environment,
-                start_new_session=True,
-            )
-        except ValueError as error:
-            raise InvalidArgument("invalid_argument", str(error)) from error
-        except OSError as error:
-            raise not_executable(self._binary, error) from error
-        if self._serve.http:
-            try:
+            patience.release()
+            if http:
                 self._listening(self.process)
-            except BaseException:
-                end(self.process)
-                raise
+        except BaseException:
+            self.process.end()
+            raise
         return self
 
     def run(self, transport: str | None = None) -> None:
@@ -120,26 +115,23 @@ class PyroServer:
                 self.wait()
             return
         sys.stdout.flush()
+        self.process, patience = start([self._binary, *self._serve.words()], self._environment)
         try:
-            # Ctrl-C reaches the server, too: it ends by itself.
-            self.process = subprocess.Popen(
-                [self._binary, *self._serve.words()], env=self._environment
-            )
-        except OSError as error:
-            raise not_executable(self._binary, error) from error
-        try:
+            patience.release()
             code = self.process.wait()
         except BaseException:
-            self.close()
+            self.process.end()
             raise
-        if code != 0:
+        if code not in (0, _CLIENT_GONE):
             raise BinaryFailed(
                 "binary_failed", f"the MCP server ended with {code}; see standard error", None, code
             )
 
     def wait(self, timeout: float | None = None) -> int:
         """Exit code, once it has ended. Raises `subprocess.TimeoutExpired` after `timeout`."""
-        return self.start()._running().wait(timeout)
+        self.start()
+        assert self.process is not None, "started"
+        return self.process.wait(timeout)
 
     def close(self) -> None:
         """Ends it and waits until it has cleaned up. One that has ended is no error."""
@@ -150,10 +142,10 @@ class PyroServer:
             with contextlib.suppress(OSError):
                 # The end of its input is how a client leaves.
                 process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(TimeoutExpired):
                 process.wait(_END_SECONDS)
             process.stdin = None
-        end(process)
+        process.end()
 
     def __enter__(self) -> PyroServer:
         return self.start()
@@ -166,11 +158,7 @@ class PyroServer:
     ) -> None:
         self.close()
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        assert self.process is not None, "started before"
-        return self.process
-
-    def _listening(self, process: subprocess.Popen[bytes]) -> None:
+    def _listening(self, process: Child) -> None:
         """Reads where it listens: a document that it prints when it does."""
         stream = process.stdout
         assert stream is not None, "a pipe"

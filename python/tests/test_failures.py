@@ -143,6 +143,30 @@ def test_an_interrupt_ends_the_program_once(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_an_interrupt_while_the_program_starts_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    slow = program(tmp_path / "pyro", f"echo $$ > {log}; exec sleep 1000")
+    pyro = Pyro(binary=slow)
+    assert pyro.binary
+    fork = subprocess._fork_exec  # type: ignore[attr-defined]
+
+    def interrupted(*args: object) -> object:
+        pid = fork(*args)
+        until(lambda: log.exists() and log.read_text().strip(), "the program runs")
+        # It runs, and nobody has its process id yet.
+        signal.raise_signal(signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(subprocess, "_fork_exec", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        pyro.list_workspaces()
+    assert not Path(f"/proc/{int(log.read_text())}").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_errors_have_code_message_hint_and_exit_code(bare: Home) -> None:
     with pytest.raises(UnknownWorkspace) as caught:
         bare.pyro.status_workspace("example")
