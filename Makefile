@@ -27,6 +27,7 @@ test: setup python ## all tests, those in real microVMs among them
 	fi
 	$(CARGO) build --locked --bin pyro
 	PYRO_BINARY=target/debug/pyro target/venv/bin/pytest
+	scripts/test-mcp.sh
 
 check: setup cargo-deny python ## formatting, lints, types, layers, documentation, dependencies, fast Python tests
 	scripts/check-layers.sh

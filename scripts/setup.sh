@@ -22,6 +22,8 @@ needs=(
     'patch|patch|tests apply diffs with it'
     'python3|python3|tests and the Python SDK'
     '/usr/lib/python3.11/ensurepip/__init__.py|python3-venv|virtual environments: tools, and the wheel as its users install it'
+    'node|nodejs|tests use the official TypeScript MCP client'
+    'npm|npm|installs that client'
 )
 
 missing=()
