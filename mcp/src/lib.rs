@@ -6,7 +6,7 @@
 //!                                        └ progress, cancellation ◀───────┘ Event::Progress
 //! ```
 //!
-//! A tool is its input type with one implementation of [`tool::Tool`]: name, texts, hints, reply
+//! A tool is its input type with one implementation of `Tool`: name, texts, hints, reply
 //! type and the calls it makes. Schemas come from the types. What a tool answers is bounded, and
 //! whatever was cut off can be read on. Dropping a call hangs up, which undoes it.
 
