@@ -77,12 +77,20 @@ fn help_of_exec_teaches_by_examples() {
     Run a command in /workspace and log it
 
     Usage: pyro workspace exec [OPTIONS] <WORKSPACE_ID> -- <CMD>...
+           pyro workspace exec <COMMAND>
+
+    Commands:
+      read  Print what a command has printed so far, running or ended
+      wait  Wait until a command has ended, then print what it printed
+      kill  Kill a command and everything it started
+      help  Print this message or the help of the given subcommand(s)
 
     Arguments:
       <WORKSPACE_ID>  Workspace id or name
       <CMD>...        Program and arguments
 
     Options:
+          --detach               Start the command and leave it running; prints its number
           --timeout-seconds <S>  Kill the command after so many seconds
           --cwd <DIR>            Working directory, absolute or below /workspace [default: /workspace]
           --env <NAME=VALUE>     Set an environment variable; may be repeated
@@ -93,6 +101,7 @@ fn help_of_exec_teaches_by_examples() {
       pyro workspace exec fix -- make test
       pyro workspace exec fix --cwd src --env RUST_LOG=debug -- cargo run
       pyro workspace exec fix -- sh -c 'echo $HOME > where.txt'
+      pyro workspace exec fix --detach -- make all      then: pyro workspace exec wait fix 4
 
     The command's output and exit code pass through; 124 is a timeout, 125 a failure of pyro itself.
     Ctrl-C kills the command and everything it started. It is logged: see 'pyro workspace logs'.

@@ -5,15 +5,16 @@ use std::path::{self, Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
-    BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, Export, Run, SeedOptions,
-    ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat, StoreCheckout, StoreDiff, StoreIngest,
-    StoreLs, SyncPush, WorkspaceCreate, WorkspaceExec,
+    BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
+    ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat,
+    StoreCheckout, StoreDiff, StoreIngest, StoreLs, SyncPush, WorkspaceCreate, WorkspaceExec,
 };
 
 use crate::args::{
-    CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecArgs, ExportArgs, HereArgs, PushArgs, RunArgs,
-    SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs, StoreCatArgs,
-    StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
+    CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs,
+    ExportArgs, HereArgs, KEPT, PushArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs,
+    ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs,
+    StoreLsArgs,
 };
 use crate::error::Error;
 
@@ -118,8 +119,8 @@ impl ShellRef {
     }
 }
 
-impl From<ExecArgs> for WorkspaceExec {
-    fn from(args: ExecArgs) -> Self {
+impl From<ExecStartArgs> for WorkspaceExec {
+    fn from(args: ExecStartArgs) -> Self {
         Self {
             workspace_id: args.workspace_id,
             command: bytes(args.command),
@@ -127,6 +128,40 @@ impl From<ExecArgs> for WorkspaceExec {
             cwd: guest_path(args.cwd),
             env: args.env,
         }
+    }
+}
+
+impl From<ExecStartArgs> for ExecStart {
+    fn from(args: ExecStartArgs) -> Self {
+        let WorkspaceExec { workspace_id, command, timeout_seconds, cwd, env } = args.into();
+        Self { workspace_id, command, timeout_seconds, cwd, env }
+    }
+}
+
+impl From<ExecReadArgs> for ExecRead {
+    fn from(args: ExecReadArgs) -> Self {
+        Self {
+            workspace_id: args.exec.workspace_id,
+            sequence: args.exec.sequence,
+            stdout_cursor: args.cursors.stdout_cursor,
+            stderr_cursor: args.cursors.stderr_cursor,
+            max_bytes: args.max_bytes,
+            wait_seconds: None,
+        }
+    }
+}
+
+impl From<ExecWaitArgs> for ExecRead {
+    fn from(args: ExecWaitArgs) -> Self {
+        let ExecWaitArgs { exec, wait_seconds, cursors, max_bytes } = args;
+        let max_bytes = max_bytes.or(Some(KEPT));
+        Self { wait_seconds, ..ExecReadArgs { exec, cursors, max_bytes }.into() }
+    }
+}
+
+impl From<ExecRef> for ExecKill {
+    fn from(args: ExecRef) -> Self {
+        Self { workspace_id: args.workspace_id, sequence: args.sequence }
     }
 }
 
@@ -274,7 +309,7 @@ mod tests {
         let words: [&[u8]; 8] =
             [b"ws", b"exec", b"fix", b"--env", b"A=\xfe", b"--", b"ls", b"--json\xff"];
         let Command::Workspace(WorkspaceCommand::Exec(args)) = parse(&words) else { panic!() };
-        let call = WorkspaceExec::from(args);
+        let call = WorkspaceExec::from(args.start.unwrap());
         assert_eq!(call.command, [BytesText(b"ls".into()), BytesText(b"--json\xff".into())]);
         assert_eq!(call.env, [("A".into(), BytesText(b"\xfe".into()))]);
     }

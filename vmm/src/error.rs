@@ -35,6 +35,17 @@ pub enum Error {
     /// No workspace has this id or name.
     #[error("there is no workspace '{0}'")]
     UnknownWorkspace(String),
+    /// The workspace has run no command with this number.
+    #[error("workspace {workspace} has run no command {sequence}")]
+    UnknownCommand {
+        /// Which workspace.
+        workspace: String,
+        /// Which number.
+        sequence: u64,
+    },
+    /// More commands than this would run at once.
+    #[error("workspace {0} has {1} commands running, which is as many as it may")]
+    TooManyCommands(String, usize),
     /// No baseline's id begins like this.
     #[error("there is no baseline '{0}'")]
     UnknownBaseline(String),
@@ -204,6 +215,16 @@ impl Error {
             Self::UnknownWorkspace(_) => {
                 (ErrorCode::UnknownWorkspace, hint("'pyro workspace list' shows all of them"))
             }
+            Self::UnknownCommand { workspace, .. } => (
+                ErrorCode::UnknownCommand,
+                Some(format!("'pyro workspace logs {workspace}' shows all of them")),
+            ),
+            Self::TooManyCommands(id, _) => (
+                ErrorCode::Busy,
+                Some(format!(
+                    "wait for one to end, or kill one: 'pyro workspace exec kill {id} SEQUENCE'"
+                )),
+            ),
             Self::UnknownBaseline(_) => {
                 (ErrorCode::UnknownBaseline, hint("'pyro store list' shows all baselines"))
             }

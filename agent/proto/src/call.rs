@@ -31,7 +31,7 @@ pub enum Call {
         stderr_from: u64,
     },
     /// Kills a command and everything it started. Answer: `Done`. A command that has ended is no
-    /// error.
+    /// error; one that was forgotten is none while something that it started runs.
     Kill {
         /// Which command.
         id: ExecId,

@@ -75,6 +75,11 @@ impl Cgroups {
         lingering.retain(|group| !self.remove(*group));
     }
 
+    /// Whether something still ran in this cgroup when its program had ended.
+    pub fn lingers(&self, group: Group) -> bool {
+        self.lingering.lock().contains(&group)
+    }
+
     /// Removes a cgroup unless something still runs in it; `true` when it is gone.
     fn remove(&self, group: Group) -> bool {
         match fs::remove_dir(self.of(group)) {

@@ -161,11 +161,16 @@ impl Execs {
         command.ok_or_else(|| Error::NotFound(format!("no command {id}")))
     }
 
-    /// Kills a command and everything it started; what it left running, too, when it has ended.
+    /// Kills a command and everything it started; what it left running, too, when it has ended and
+    /// was forgotten.
     pub async fn kill(&self, id: ExecId) -> Result<()> {
-        let command = self.get(id)?;
-        if *command.state.borrow() == ExecState::Running {
-            command.fate.lock().killed = true;
+        match self.get(id) {
+            Ok(command) if *command.state.borrow() == ExecState::Running => {
+                command.fate.lock().killed = true;
+            }
+            Ok(_) => {}
+            Err(_) if self.place.left_something(Group::Exec(id)) => {}
+            Err(unknown) => return Err(unknown),
         }
         self.place.kill(Group::Exec(id)).await;
         Ok(())

@@ -47,6 +47,11 @@ impl Place {
         }
     }
 
+    /// Whether the program of this group has ended while something it started still ran.
+    pub fn left_something(&self, group: Group) -> bool {
+        self.cgroups.as_ref().is_some_and(|cgroups| cgroups.lingers(group))
+    }
+
     /// The program of this group has ended.
     pub fn sweep(&self, ended: Group) {
         if let Some(cgroups) = &self.cgroups {

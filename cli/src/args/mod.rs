@@ -17,7 +17,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use detach::DetachKey;
 pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull};
-pub use exec::{ExecArgs, RunArgs};
+pub use exec::{
+    ExecArgs, ExecCommand, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs, KEPT, RunArgs,
+};
 pub use here::{Ending, HereArgs};
 pub use mcp::{McpCommand, ProfileArg, ServeArgs};
 pub use shared::{MachineArgs, SeedArgs};

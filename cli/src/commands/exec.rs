@@ -8,13 +8,16 @@ use pyro_api::{
 };
 use tokio::time::timeout;
 
-use crate::args::{ExecArgs, RunArgs};
+use super::detached;
+use crate::args::{ExecArgs, ExecStartArgs, RunArgs};
 use crate::error::Error;
 use crate::session::{SETTLE, Session};
 use crate::ui::Ui;
 
 /// Daemons in a row that may die before the command is given up.
-const DAEMONS: u32 = 8;
+pub const DAEMONS: u32 = 8;
+/// Why a command that took too long has ended.
+pub const TIMED_OUT: &str = "pyro: the command was killed: it took longer than --timeout-seconds";
 
 /// `pyro run`
 pub async fn run(session: &Session, args: RunArgs) -> Result<u8, Error> {
@@ -44,6 +47,15 @@ pub async fn run(session: &Session, args: RunArgs) -> Result<u8, Error> {
 
 /// `pyro workspace exec`
 pub async fn exec(session: &Session, args: ExecArgs) -> Result<u8, Error> {
+    match (args.command, args.start) {
+        (Some(command), _) => detached::exec(session, command).await,
+        (None, Some(args)) if args.detach => detached::start(session, args).await,
+        (None, Some(args)) => attached(session, args).await,
+        (None, None) => Err(Error::usage("no command is given")),
+    }
+}
+
+async fn attached(session: &Session, args: ExecStartArgs) -> Result<u8, Error> {
     let entry = match follow(session, &args.into()).await? {
         Ended::Itself(entry) => entry,
         Ended::Killed(signal, _) => return Err(Error::Interrupted(signal)),
@@ -88,10 +100,14 @@ pub async fn follow(session: &Session, call: &WorkspaceExec) -> Result<Ended, Er
 /// Says why a command ended before its time, and gives its exit code.
 pub fn finish(ui: &Ui, result: &CommandResult) -> u8 {
     if result.timed_out {
-        ui.note("pyro: the command was killed: it took longer than --timeout-seconds");
+        ui.note(TIMED_OUT);
     }
-    // As wait(2) keeps it: the low eight bits.
-    result.exit_code.rem_euclid(256) as u8
+    exit_code(result.exit_code)
+}
+
+/// As wait(2) keeps it: the low eight bits.
+pub fn exit_code(code: i32) -> u8 {
+    code.rem_euclid(256) as u8
 }
 
 /// Stream, offset and bytes of an output event; `None` for other events.

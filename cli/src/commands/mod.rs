@@ -3,6 +3,7 @@
 mod attach;
 pub mod daemon;
 mod demo;
+mod detached;
 mod environment;
 mod exec;
 mod here;
@@ -17,7 +18,7 @@ use clap::CommandFactory;
 use clap_complete::{Shell as Generator, generate};
 use pyro_api::{Doctor, ErrorCode};
 
-use crate::args::{Cli, Command, CompletionsArgs, Shell, WorkspaceCommand};
+use crate::args::{Cli, Command, CompletionsArgs, ExecCommand, Shell, WorkspaceCommand};
 use crate::error::{Error, ExitCodes};
 use crate::print;
 use crate::session::Session;
@@ -28,9 +29,12 @@ const OK: u8 = 0;
 /// Whose exit code the command has.
 pub fn exit_codes(command: &Command) -> ExitCodes {
     match command {
-        Command::Run(_) | Command::Here(_) | Command::Workspace(WorkspaceCommand::Exec(_)) => {
-            ExitCodes::Guest
-        }
+        Command::Run(_) | Command::Here(_) => ExitCodes::Guest,
+        Command::Workspace(WorkspaceCommand::Exec(args)) => match (&args.command, &args.start) {
+            (None, Some(start)) if start.detach => ExitCodes::Own,
+            (None, _) | (Some(ExecCommand::Wait(_)), _) => ExitCodes::Guest,
+            _ => ExitCodes::Own,
+        },
         _ => ExitCodes::Own,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod diff;
 pub mod environment;
+pub mod exec;
 pub mod machine;
 pub mod shell;
 pub mod store;

@@ -165,7 +165,7 @@ fn log_entry(entry: &LogEntry) -> String {
     let result = &entry.result;
     let ending = match (result.timed_out, entry.killed) {
         (true, _) => ", timed out",
-        (false, true) => ", killed when its caller hung up",
+        (false, true) => ", killed",
         (false, false) => "",
     };
     let mut text = format!(

@@ -109,7 +109,7 @@ pub struct LogEntry {
     pub argv: Vec<BytesText>,
     /// When it started: RFC 3339, UTC.
     pub started_at: String,
-    /// It was killed because its caller hung up.
+    /// It was killed: its caller hung up, or somebody asked for it.
     pub killed: bool,
     /// Everything else.
     #[serde(flatten)]
@@ -187,18 +187,19 @@ pub struct ExecKill {
 }
 
 /// Whether a command runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecState {
     /// It runs.
+    #[default]
     Running,
     /// It has ended and is logged.
     Exited,
 }
 
 /// How a command stands, and a part of what it printed: answer to [`ExecStart`], [`ExecRead`] and
-/// [`ExecKill`]. The first 4 MiB of each stream are kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// [`ExecKill`]. The first 4 MiB of each stream are kept. Start and kill show the beginning.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExecView {
     /// Its workspace.
     pub workspace_id: String,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use pyro_api::{
     Call, CommandResult, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList,
-    EnvironmentPrune, EnvironmentPull, ExecAttach, Export, Run, ShellClose, ShellFollow, ShellList,
-    ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown, StoreCat, StoreCheckout,
-    StoreDiff, StoreIngest, StoreList, StoreLs, StoreStats, StoreVerify, SyncPush, WorkspaceCreate,
-    WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec, WorkspaceList,
-    WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply, WorkspaceStart, WorkspaceStatus,
-    WorkspaceStop,
+    EnvironmentPrune, EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run,
+    ShellClose, ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite,
+    Shutdown, StoreCat, StoreCheckout, StoreDiff, StoreIngest, StoreList, StoreLs, StoreStats,
+    StoreVerify, SyncPush, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff,
+    WorkspaceExec, WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply,
+    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use serde_json::Value;
 
@@ -54,6 +54,9 @@ pub async fn dispatch(server: &Server, name: &str, body: &[u8], events: &Events)
         WorkspaceDelete: |call| delete(manager, &call.workspace_id).await?;
         WorkspaceExec: |call| manager.find(&call.workspace_id)?.exec(&call, events).await?;
         ExecAttach: |call| manager.find(&call.workspace_id)?.attach(&call, events).await?;
+        ExecStart: |call| manager.find(&call.workspace_id)?.exec_start(call).await?;
+        ExecRead: |call| manager.find(&call.workspace_id)?.exec_read(&call).await?;
+        ExecKill: |call| manager.find(&call.workspace_id)?.exec_kill(&call).await?;
         WorkspaceLogs: |call| logs(&*manager.find(&call.workspace_id)?)?;
         WorkspaceDiff: |call| manager.find(&call.workspace_id)?.diff(&call, events).await?;
         Export: |call| manager.find(&call.workspace_id)?.export(&call, events).await?;

@@ -11,7 +11,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use pyro_api::{
-    Call, DaemonStatusReply, Event, ExecAttach, ShellFollow, ShutdownReply, WorkspaceExec, build_id,
+    Call, DaemonStatusReply, Event, ExecAttach, ExecRead, ShellFollow, ShutdownReply,
+    WorkspaceExec, build_id,
 };
 use tokio::sync::mpsc;
 
@@ -72,7 +73,8 @@ impl Server {
     /// or does not get its answer because nobody waits for calls.
     async fn cut(&self, name: &str) {
         self.manager.closing().wait().await;
-        let resumable = [WorkspaceExec::NAME, ExecAttach::NAME, ShellFollow::NAME].contains(&name);
+        let resumable = [WorkspaceExec::NAME, ExecAttach::NAME, ExecRead::NAME, ShellFollow::NAME]
+            .contains(&name);
         let ends = name == pyro_api::Shutdown::NAME;
         if ends || (self.drains() && !resumable) {
             std::future::pending::<()>().await;

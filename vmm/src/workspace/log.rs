@@ -1,20 +1,56 @@
 //! The command log: one durable file for each command, `log/000001.json`.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::LogEntry;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 const DIR: &str = "log";
+
+/// What is kept of a command that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Logged {
+    /// As it is shown.
+    #[serde(flatten)]
+    pub entry: LogEntry,
+    /// Bytes of standard output that came, kept or not; at least those that are kept.
+    #[serde(default)]
+    pub stdout_bytes: u64,
+    /// Bytes of standard error, likewise.
+    #[serde(default)]
+    pub stderr_bytes: u64,
+}
+
+impl Logged {
+    /// The kept start of standard output, exact.
+    pub fn stdout(&self) -> Cow<'_, [u8]> {
+        exact(&self.entry.result.stdout, self.entry.result.stdout_b64.as_deref())
+    }
+
+    /// The kept start of standard error, exact.
+    pub fn stderr(&self) -> Cow<'_, [u8]> {
+        exact(&self.entry.result.stderr, self.entry.result.stderr_b64.as_deref())
+    }
+}
+
+fn exact<'a>(text: &'a str, b64: Option<&str>) -> Cow<'a, [u8]> {
+    match b64.map(|b64| STANDARD.decode(b64)) {
+        Some(Ok(bytes)) => bytes.into(),
+        _ => text.as_bytes().into(),
+    }
+}
 
 fn file(workspace: &Path, sequence: u64) -> PathBuf {
     workspace.join(DIR).join(format!("{sequence:06}.json"))
 }
 
 /// Writes an entry durably.
-pub fn write(workspace: &Path, entry: &LogEntry) -> Result<()> {
+pub fn write(workspace: &Path, logged: &Logged) -> Result<()> {
     let dir = workspace.join(DIR);
     match fs::create_dir(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -22,14 +58,14 @@ pub fn write(workspace: &Path, entry: &LogEntry) -> Result<()> {
         }
         _ => {}
     }
-    let path = file(workspace, entry.sequence);
-    let bytes = serde_json::to_vec(entry)
+    let path = file(workspace, logged.entry.sequence);
+    let bytes = serde_json::to_vec(logged)
         .map_err(|error| Error::BadRecord { path: path.clone(), reason: error.to_string() })?;
     pyro_durable::write(&path, &bytes).map_err(Error::io("write", path))
 }
 
 /// One entry; none if that command has not ended.
-pub fn read(workspace: &Path, sequence: u64) -> Result<Option<LogEntry>> {
+pub fn read(workspace: &Path, sequence: u64) -> Result<Option<Logged>> {
     let path = file(workspace, sequence);
     match fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
@@ -56,5 +92,6 @@ pub fn read_all(workspace: &Path) -> Result<Vec<LogEntry>> {
     }
     sequences.sort_unstable();
     let entries = sequences.into_iter().map(|sequence| read(workspace, sequence));
-    entries.filter_map(Result::transpose).collect()
+    let entries = entries.filter_map(Result::transpose);
+    entries.map(|logged| logged.map(|logged| logged.entry)).collect()
 }

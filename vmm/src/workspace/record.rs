@@ -68,6 +68,13 @@ pub struct PendingExec {
     pub started_at: Timestamp,
 }
 
+impl PendingExec {
+    /// Milliseconds since its start; none before it, whatever the clock did.
+    pub fn age_ms(&self, now: Timestamp) -> u64 {
+        now.duration_since(self.started_at).as_millis().try_into().unwrap_or_default()
+    }
+}
+
 /// The durable record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
