@@ -4,47 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::process::{
+    Beside, assert_nothing_remains, dir_of, kill_9, kill_daemon, until, workspaces_on_disk,
+};
 use crate::support::{Home, told};
 use crate::tree::{Listing, python, str_of};
-
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Waits until something holds.
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        sleep(Duration::from_millis(20));
-    }
-}
-
-fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
-}
-
-fn kill_9(pid: i32) {
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    until("a killed process ends", || !is_alive(pid));
-}
-
-pub fn kill_daemon(home: &Home) {
-    kill_9(home.daemon_pid());
-}
-
-fn dir_of(home: &Home, workspace: &str) -> PathBuf {
-    home.path().join("workspaces").join(workspace)
-}
 
 fn kill_shim(home: &Home, workspace: &str) {
     let record = fs::read(dir_of(home, workspace).join("shim.json")).unwrap();
@@ -56,63 +26,9 @@ fn state(home: &Home, workspace: &str) -> String {
     str_of(&home.json(["workspace", "status", workspace]), "state").to_owned()
 }
 
-fn workspaces_on_disk(home: &Home) -> usize {
-    fs::read_dir(home.path().join("workspaces")).map_or(0, Iterator::count)
-}
-
-/// Nothing of any workspace is left.
-#[track_caller]
-fn assert_nothing_remains(home: &Home) {
-    until("directories of workspaces go", || workspaces_on_disk(home) == 0);
-    assert_eq!(home.json(["workspace", "list"])["workspaces"], serde_json::json!([]));
-    assert_eq!(home.json(["store", "verify"])["clean"], true);
-    home.ok(["daemon", "stop"]);
-    until("processes end", || home.processes().is_empty());
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(home.path().to_str().unwrap()), "{mounts}");
-    assert!(!home.path().join("daemon.sock").exists());
-}
-
 fn delete(home: &Home, workspace: &str) {
     home.ok(["workspace", "delete", workspace]);
     assert!(!dir_of(home, workspace).exists());
-}
-
-/// A command of pyro's that runs beside the test.
-struct Beside {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Beside {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
-    }
-
-    fn exec(home: &Home, workspace: &str, script: &str) -> Self {
-        Self::start(home.command(["workspace", "exec", workspace, "--", "sh", "-c", script]))
-    }
-
-    #[track_caller]
-    fn expect(&mut self, line: &str) {
-        let mut found = String::new();
-        self.stdout.read_line(&mut found).unwrap();
-        assert_eq!(found.trim_end(), line);
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-
-    /// Its end: status, the rest of its output, what it complained about.
-    fn end(mut self) -> (ExitStatus, String, String) {
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut stdout).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        (self.child.wait().unwrap(), stdout, stderr)
-    }
 }
 
 fn seed(home: &Home) -> PathBuf {

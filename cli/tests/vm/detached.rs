@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::beside::{Beside, assert_nothing_remains, kill_daemon, until};
+use crate::process::{Beside, assert_nothing_remains, kill_daemon, until};
 use crate::support::{Home, told};
 use crate::tree::str_of;
 
@@ -37,7 +37,13 @@ fn bytes(view: &Value, stream: &str) -> Vec<u8> {
 }
 
 /// Everything a reader gets who follows the cursors until the command has ended and nothing is left.
-fn follow(home: &Home, id: &str, sequence: &str, max: u64, mut between: impl FnMut(u32)) -> [Vec<u8>; 2] {
+fn follow(
+    home: &Home,
+    id: &str,
+    sequence: &str,
+    max: u64,
+    mut between: impl FnMut(u32),
+) -> [Vec<u8>; 2] {
     let (mut stdout, mut stderr, mut at) = (Vec::new(), Vec::new(), (0, 0));
     for turn in 0.. {
         let view = read(home, id, sequence, at.0, at.1, max);
@@ -48,7 +54,10 @@ fn follow(home: &Home, id: &str, sequence: &str, max: u64, mut between: impl FnM
         let moved = at != (next("stdout"), next("stderr"));
         at = (next("stdout"), next("stderr"));
         if view["state"] == "exited" && !moved {
-            assert_eq!((&view["stdout_truncated"], &view["stderr_truncated"]), (&json!(false), &json!(false)));
+            assert_eq!(
+                (&view["stdout_truncated"], &view["stderr_truncated"]),
+                (&json!(false), &json!(false))
+            );
             break;
         }
         between(turn);
@@ -93,7 +102,10 @@ fn a_reader_of_more_output_than_is_kept_comes_to_the_end() {
     let [stdout, _] = follow(&home, &id, &sequence, 4 << 20, |_| ());
     assert_eq!(stdout, vec![0; 4 << 20]);
     let last = read(&home, &id, &sequence, 4 << 20, 0, 1);
-    assert_eq!((&last["stdout_next_cursor"], &last["stdout_truncated"]), (&json!(6_000_004), &json!(true)));
+    assert_eq!(
+        (&last["stdout_next_cursor"], &last["stdout_truncated"]),
+        (&json!(6_000_004), &json!(true))
+    );
     kill_daemon(&home);
     assert_eq!(read(&home, &id, &sequence, 4 << 20, 0, 1), last, "the log knows as much");
 }
@@ -102,14 +114,10 @@ fn a_reader_of_more_output_than_is_kept_comes_to_the_end() {
 fn waiting_ends_with_the_command_or_its_limit_and_disturbs_nothing() {
     let home = Home::new();
     let id = workspace(&home);
+    home.sh(&id, "mkfifo /tmp/go");
     let sequence = detach(&home, &id, "echo begun; cat /tmp/go; echo ended; exit 3");
-    home.sh(&id, "mkfifo /tmp/go || true");
-    let sequence = if read(&home, &id, &sequence, 0, 0, 9)["state"] == "exited" {
-        detach(&home, &id, "echo begun; cat /tmp/go; echo ended; exit 3")
-    } else {
-        sequence
-    };
-    let waited = home.output(["workspace", "exec", "wait", &id, &sequence, "--wait-seconds", "0.2"]);
+    let waited =
+        home.output(["workspace", "exec", "wait", &id, &sequence, "--wait-seconds", "0.2"]);
     assert_eq!(waited.status.code(), Some(124), "{}", told(&waited));
     assert!(String::from_utf8_lossy(&waited.stderr).contains("still runs"));
 
@@ -146,7 +154,8 @@ fn killing_reaches_everything_that_was_started() {
     home.sh(&id, "sleep 1004 > /dev/null 2>&1 &");
     assert_ne!(home.sh(&id, sleepers), "none\n");
     let entries = home.json(["workspace", "logs", &id])["entries"].clone();
-    let left = entries.as_array().unwrap().iter().find(|e| e["command"].to_string().contains("1004"));
+    let left =
+        entries.as_array().unwrap().iter().find(|e| e["command"].to_string().contains("1004"));
     home.ok(["workspace", "exec", "kill", &id, &left.unwrap()["sequence"].to_string()]);
     until("that is gone too", || home.sh(&id, sleepers) == "none\n");
 }

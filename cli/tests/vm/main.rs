@@ -3,6 +3,7 @@
 mod attach;
 mod bad_input;
 mod crash;
+mod detached;
 mod diff;
 mod disk;
 mod export;
@@ -13,6 +14,7 @@ mod mcp_http;
 mod names;
 mod network;
 mod outside;
+mod process;
 mod property;
 mod push;
 mod served;

@@ -9,8 +9,8 @@ use std::process::Command;
 use nix::ifaddrs::getifaddrs;
 use serde_json::{Value, json};
 
-use crate::crash::kill_daemon;
 use crate::outside::{Outside, ip};
+use crate::process::kill_daemon;
 use crate::push::random;
 use crate::support::{ENVIRONMENT, Home, pyro, told};
 use crate::tree::str_of;
