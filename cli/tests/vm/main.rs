@@ -6,6 +6,7 @@ mod crash;
 mod detached;
 mod diff;
 mod disk;
+mod docs;
 mod export;
 mod main_job;
 mod mcp;
