@@ -212,6 +212,7 @@ fn read_lines(output: PipeReader, lines: &SyncSender<String>) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
 
     use super::*;
     use crate::Silent;
@@ -266,9 +267,16 @@ mod tests {
             stop.0.store(true, Ordering::SeqCst);
         });
         assert!(matches!(result, Err(Error::Cancelled)));
-        // Gone, or waiting for whoever adopted it to notice.
-        let stat = fs::read_to_string(format!("/proc/{}/stat", inner.unwrap())).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        // Gone, or waiting for whoever adopted it to notice: soon, for it is nobody's to wait for.
+        let stat = format!("/proc/{}/stat", inner.unwrap());
+        let stat = || fs::read_to_string(&stat).unwrap_or_default();
+        let ended =
+            || stat().is_empty() || [") Z ", ") X "].iter().any(|dead| stat().contains(dead));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !ended() && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        assert!(ended(), "{}", stat());
     }
 
     #[test]
