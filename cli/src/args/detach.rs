@@ -10,7 +10,16 @@ pub struct DetachKey {
     forms: [Vec<u8>; 3],
 }
 
+impl Default for DetachKey {
+    fn default() -> Self {
+        Self::parse(Self::DEFAULT).expect("it is a key with Ctrl")
+    }
+}
+
 impl DetachKey {
+    /// Where nothing else is asked for; as telnet has it.
+    pub const DEFAULT: &str = "ctrl-]";
+
     /// `ctrl-X` or `^X`, where X is a letter or one of `@ [ \ ] ^ _`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let lower = text.to_ascii_lowercase();

@@ -11,13 +11,15 @@ use super::{MachineArgs, SeedArgs, parse};
 #[command(after_help = "\
 Examples:
   pyro here -- make test
+  pyro here                                       a shell
   pyro here --discard -- ./script-i-do-not-trust.sh
   pyro here --export ../result -- sed -i s/foo/bar/g notes.txt
 
-The command works on a copy in a microVM: the directory itself is never written to. When it has
-ended, what it changed is shown and you choose: export the result to a new directory, keep the
-workspace, or discard it. Without a terminal and without a choice, a changed workspace is kept and
-an unchanged one is discarded. The exit code is the command's; 125 is a failure of pyro itself.
+The command works on a copy in a microVM: the directory itself is never written to. Without a
+command you get a shell there; leave it with 'exit'. When it has ended, what it changed is shown and
+you choose: export the result to a new directory, keep the workspace, or discard it. Without a
+terminal and without a choice, a changed workspace is kept and an unchanged one is discarded. The
+exit code is the command's; 125 is a failure of pyro itself.
 The environment is built first when it is not installed yet.")]
 pub struct HereArgs {
     /// Environment to run in
@@ -26,7 +28,7 @@ pub struct HereArgs {
     /// Kill the command after so many seconds
     #[arg(long, value_name = "S", value_parser = parse::seconds)]
     pub timeout_seconds: Option<f64>,
-    /// Program and arguments
+    /// Program and arguments [default: a shell]
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
     #[command(flatten)]

@@ -178,6 +178,18 @@ pub struct ShellAttachArgs {
     #[command(flatten)]
     pub start: ShellStartArgs,
     /// Key that detaches: ctrl-X or ^X
-    #[arg(long, value_name = "KEY", default_value = "ctrl-]", value_parser = DetachKey::parse)]
+    #[arg(long, value_name = "KEY", default_value = DetachKey::DEFAULT, value_parser = DetachKey::parse)]
     pub detach_key: DetachKey,
+}
+
+impl ShellAttachArgs {
+    /// For a new shell of this workspace.
+    pub fn new_shell(workspace_id: String) -> Self {
+        Self {
+            workspace_id,
+            shell_id: None,
+            start: ShellStartArgs { cwd: None, env: Vec::new() },
+            detach_key: DetachKey::default(),
+        }
+    }
 }

@@ -7,12 +7,14 @@
 //! When the daemon dies, both ends go on with the next one.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read};
+use std::io::{self, PipeReader, PipeWriter};
 
 use pyro_api::{
     Call, Client, ClientError, ErrorCode, Event, ShellClose, ShellFollow, ShellInfo, ShellOpen,
     ShellRead, ShellReadReply, ShellResize, ShellState, ShellWrite,
 };
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Duration, sleep};
@@ -39,6 +41,7 @@ const WAITING: usize = 64;
 /// A full-screen program sees a smaller screen for so long, and then paints all of its own.
 const REPAINT: Duration = Duration::from_millis(100);
 
+/// `pyro workspace shell attach`
 pub async fn attach(session: &Session, args: ShellAttachArgs) -> Result<u8, Error> {
     if session.ui.json {
         return Err(Error::usage("attach is for people, not for programs")
@@ -48,6 +51,11 @@ pub async fn attach(session: &Session, args: ShellAttachArgs) -> Result<u8, Erro
         return Err(Error::usage("standard input and output are not a terminal")
             .hint("'pyro workspace shell write' and 'read' need none"));
     }
+    use_shell(session, args).await.map(|_| OK)
+}
+
+/// Gives a shell this terminal, which is interactive, until either ends.
+pub async fn use_shell(session: &Session, args: ShellAttachArgs) -> Result<End, Error> {
     let workspace_id = args.workspace_id;
     let (cols, rows) = terminal::size();
     let mut screen = Screen::new(session);
@@ -78,7 +86,8 @@ pub async fn attach(session: &Session, args: ShellAttachArgs) -> Result<u8, Erro
         shown(&shell.workspace_id),
         shown(&shell.shell_id)
     );
-    match ended? {
+    let ended = ended?;
+    match &ended {
         End::Detached => {
             note(format!("detached from {}, which goes on\n  {again}", shown(&shell.shell_id)))
         }
@@ -90,11 +99,11 @@ pub async fn attach(session: &Session, args: ShellAttachArgs) -> Result<u8, Erro
             }
         }
     }
-    left.map(|()| OK)
+    left.map(|()| ended)
 }
 
 /// How an attachment ended.
-enum End {
+pub enum End {
     Detached,
     Ended(Box<ShellInfo>),
 }
@@ -148,9 +157,10 @@ impl Shell {
         repaint: bool,
     ) -> Result<End, Error> {
         let client = session.client().clone();
-        let inputs = listen().map_err(|error| Error::system("signals cannot be heard", error))?;
+        let desk =
+            Desk::listen().map_err(|error| Error::system("signals cannot be heard", error))?;
         let typist = Typist { shell: self.clone(), client, key: key.clone() };
-        let mut typing = tokio::spawn(typist.run(inputs, repaint));
+        let mut typing = tokio::spawn(typist.run(desk, repaint));
         let ended = tokio::select! {
             biased;
             signal = session.interrupts.next() => Err(Error::Interrupted(signal)),
@@ -264,28 +274,59 @@ enum Input {
     Resized,
 }
 
-/// Keys and changes of size, in the order in which they come.
-fn listen() -> io::Result<mpsc::Receiver<Input>> {
-    let (sender, inputs) = mpsc::channel(WAITING);
-    let keys = sender.clone();
-    let mut resized = signal(SignalKind::window_change())?;
-    // A thread of its own: reading a terminal cannot be given up. It ends with the process.
-    std::thread::spawn(move || {
-        let mut buffer = [0; KEYS];
-        while let Ok(read @ 1..) = io::stdin().read(&mut buffer) {
-            if keys.blocking_send(Input::Keys(buffer[..read].to_vec())).is_err() {
-                break;
+/// The keyboard and the window. When this is dropped, keys are left for whoever reads next.
+struct Desk {
+    inputs: mpsc::Receiver<Input>,
+    _listening: PipeWriter,
+}
+
+impl Desk {
+    /// Keys and changes of size, in the order in which they come.
+    fn listen() -> io::Result<Self> {
+        let (sender, inputs) = mpsc::channel(WAITING);
+        let keys = sender.clone();
+        let mut resized = signal(SignalKind::window_change())?;
+        let (left, listening) = io::pipe()?;
+        // A thread of its own: what else has this terminal open must not find it non-blocking.
+        std::thread::spawn(move || {
+            while let Ok(Some(typed)) = typed_unless(&left) {
+                if keys.blocking_send(Input::Keys(typed)).is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while resized.recv().await.is_some() {
+                if sender.send(Input::Resized).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { inputs, _listening: listening })
+    }
+}
+
+/// What is typed next; none at the end of the input, or once the other end of `left` is closed.
+fn typed_unless(left: &PipeReader) -> io::Result<Option<Vec<u8>>> {
+    let stdin = io::stdin();
+    loop {
+        let mut fds = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(left, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            ready => ready?,
+        };
+        if !fds[1].revents().is_empty() {
+            return Ok(None);
+        }
+        let mut buffer = vec![0; KEYS];
+        match rustix::io::read(&stdin, &mut buffer) {
+            Err(Errno::INTR) => {}
+            read => {
+                buffer.truncate(read?);
+                return Ok((!buffer.is_empty()).then_some(buffer));
             }
         }
-    });
-    tokio::spawn(async move {
-        while resized.recv().await.is_some() {
-            if sender.send(Input::Resized).await.is_err() {
-                break;
-            }
-        }
-    });
-    Ok(inputs)
+    }
 }
 
 /// The only one who types, so that keys stay in order.
@@ -298,14 +339,14 @@ struct Typist {
 impl Typist {
     /// Returns when the user detaches or hangs up; waits for ever when nothing can be typed any
     /// more.
-    async fn run(self, mut inputs: mpsc::Receiver<Input>, repaint: bool) {
+    async fn run(self, mut desk: Desk, repaint: bool) {
         let (cols, rows) = terminal::size();
         if repaint && rows > 1 {
             self.call(&self.shell.resize(cols, rows - 1)).await;
             sleep(REPAINT).await;
         }
         self.call(&self.shell.resize(cols, rows)).await;
-        while let Some(input) = inputs.recv().await {
+        while let Some(input) = desk.inputs.recv().await {
             let mut keys = Vec::new();
             let mut resized = false;
             let mut next = Some(input);
@@ -315,7 +356,7 @@ impl Typist {
                     Input::Keys(more) => keys.extend(more),
                     Input::Resized => resized = true,
                 }
-                next = if keys.len() < TYPED { inputs.try_recv().ok() } else { None };
+                next = if keys.len() < TYPED { desk.inputs.try_recv().ok() } else { None };
             }
             if resized {
                 let (cols, rows) = terminal::size();

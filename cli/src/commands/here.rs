@@ -1,28 +1,31 @@
-//! `pyro here`: a copy of the current directory, a command, and what becomes of the result.
+//! `pyro here`: a copy of the current directory, a command or a shell, and what becomes of the result.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{
     BytesText, DiffReply, EnvironmentInspect, EnvironmentPull, EnvironmentState, ErrorBody,
-    ErrorCode, Export, ExportReply, OutputStream, WorkspaceDelete, WorkspaceDiff, WorkspaceInfo,
+    ErrorCode, Export, ExportReply, LogEntry, OutputStream, WorkspaceDelete, WorkspaceDiff,
+    WorkspaceInfo,
 };
 
+use super::OK;
+use super::attach::{self, End};
 use super::exec::{self, Ended};
 use super::workspace::changes;
-use crate::args::{Ending, HereArgs};
+use crate::args::{Ending, HereArgs, ShellAttachArgs};
 use crate::document::{HereDocument, Outcome};
 use crate::error::Error;
 use crate::print::{count, diff, shown, workspace as print};
 use crate::resolve::absolute;
 use crate::session::Session;
+use crate::terminal;
 
 pub async fn here(session: &Session, args: HereArgs) -> Result<u8, Error> {
-    if args.command.is_empty() {
-        return Err(Error::usage("there is no command to run").hint(
-            "put it after '--', for example: pyro here -- make test; a shell is a command too, \
-             but an interactive one needs a terminal in the guest, which comes later",
-        ));
+    let shell = args.command.is_empty();
+    if shell && (session.ui.json || !terminal::is_interactive()) {
+        return Err(Error::usage("without a command this opens a shell, which needs a terminal")
+            .hint("put a command after '--', for example: pyro here -- make test"));
     }
     let create = args.create()?;
     let call = args.exec("");
@@ -36,8 +39,13 @@ pub async fn here(session: &Session, args: HereArgs) -> Result<u8, Error> {
     let entries = count(info.workspace_seed.entry_count, "entry", "entries");
     let id = shown(&info.workspace_id);
     session.ui.note(format_args!("pyro: workspace {id}, a copy of this directory ({entries})"));
-    let call = pyro_api::WorkspaceExec { workspace_id: info.workspace_id.clone(), ..call };
-    let ended = Here { session, info: &info }.finish(&call, ending).await;
+    let here = Here { session, info: &info };
+    let ended = if shell {
+        here.shell(ending).await
+    } else {
+        let workspace_id = info.workspace_id.clone();
+        here.command(&pyro_api::WorkspaceExec { workspace_id, ..call }, ending).await
+    };
     if ended.is_err() {
         kept(session, &info);
     }
@@ -93,7 +101,7 @@ fn decide(ending: Ending, changed: bool, can_ask: bool) -> Ending {
     }
 }
 
-/// A workspace that was made for one command.
+/// A workspace that was made for one command or shell.
 struct Here<'a> {
     session: &'a Session,
     info: &'a WorkspaceInfo,
@@ -102,12 +110,27 @@ struct Here<'a> {
 impl Here<'_> {
     /// Runs the command, shows what it changed, and does with it what is wanted. Ctrl-C ends the
     /// command only; a further one ends pyro and keeps the workspace.
-    async fn finish(&self, call: &pyro_api::WorkspaceExec, ending: Ending) -> Result<u8, Error> {
-        let ui = &self.session.ui;
+    async fn command(&self, call: &pyro_api::WorkspaceExec, ending: Ending) -> Result<u8, Error> {
         let (code, command) = match exec::follow(self.session, call).await? {
-            Ended::Itself(entry) => (exec::finish(ui, &entry.result), Some(*entry)),
+            Ended::Itself(entry) => (exec::finish(&self.session.ui, &entry.result), Some(*entry)),
             Ended::Killed(signal, entry) => (128 + signal, entry.map(|entry| *entry)),
         };
+        self.conclude(command, ending).await.map(|()| code)
+    }
+
+    /// Gives the user a shell, then goes on as after a command; who detaches comes back later.
+    async fn shell(&self, ending: Ending) -> Result<u8, Error> {
+        let args = ShellAttachArgs::new_shell(self.info.workspace_id.clone());
+        match attach::use_shell(self.session, args).await? {
+            End::Ended(_) => self.conclude(None, ending).await?,
+            End::Detached => kept(self.session, self.info),
+        }
+        Ok(OK)
+    }
+
+    /// Shows what was changed, and does with it what is wanted.
+    async fn conclude(&self, command: Option<LogEntry>, ending: Ending) -> Result<(), Error> {
+        let ui = &self.session.ui;
         let workspace_id = self.info.workspace_id.clone();
         let call = WorkspaceDiff { workspace_id, full: false, patch: true, stream: false };
         let diff = self.session.call(&call).await?;
@@ -131,7 +154,7 @@ impl Here<'_> {
             let workspace_id = self.info.workspace_id.clone();
             ui.document(&HereDocument { workspace_id, outcome, command, diff, export })?;
         }
-        Ok(code)
+        Ok(())
     }
 
     /// Asks until the answer can be carried out.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -29,6 +30,10 @@ struct Desk {
 
 impl Desk {
     fn sit_down(home: &Home, args: &[&str], cols: u16, rows: u16) -> Self {
+        Self::sit_down_in(home, &std::env::temp_dir(), args, cols, rows)
+    }
+
+    fn sit_down_in(home: &Home, dir: &Path, args: &[&str], cols: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         unlockpt(&master).unwrap();
         let end = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -37,6 +42,7 @@ impl Desk {
         resize(&master, cols, rows);
         let stdio = || Stdio::from(end.try_clone().unwrap());
         let mut command = home.command(args);
+        command.current_dir(dir);
         let child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
         let screen = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, shown) = (master.try_clone().unwrap(), screen.clone());
@@ -184,6 +190,33 @@ fn a_person_attaches_detaches_and_comes_back() {
     home.ok(["workspace", "delete", &id]);
     home.ok(["daemon", "stop"]);
     assert_eq!(home.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn here_without_a_command_is_a_shell_and_then_asks() {
+    let home = Home::new();
+    let project = home.scratch("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("file"), "one\n").unwrap();
+    let mut desk = Desk::sit_down_in(&home, &project, &["here"], 90, 25);
+    desk.expect("# ");
+    desk.type_in("echo two >> file; exit\r");
+    desk.expect("shell-1 has ended");
+    desk.expect("1 file");
+    desk.expect("[k]eep the workspace");
+    // The keyboard is the question's again, from the first key on.
+    desk.type_in("d\n");
+    desk.expect("the workspace is discarded");
+    desk.ends_with(0);
+    assert_eq!(fs::read_to_string(project.join("file")).unwrap(), "one\n");
+    assert_eq!(home.json(["workspace", "list"])["workspaces"], serde_json::json!([]));
+
+    let mut desk = Desk::sit_down_in(&home, &project, &["here"], 90, 25);
+    desk.expect("# ");
+    desk.type_in("\x1d");
+    desk.expect("detached from shell-1, which goes on");
+    desk.expect("is kept");
+    desk.ends_with(0);
 }
 
 #[test]
