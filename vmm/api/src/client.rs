@@ -21,6 +21,9 @@ use crate::home::Home;
 /// Longest line of an answer, in bytes: a diff of a million entries is one line.
 const MAX_LINE: usize = 1 << 30;
 
+/// Largest call, in bytes of JSON: more than any single argument may have.
+pub const MAX_CALL: usize = 16 << 20;
+
 /// Why a call has no reply.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -118,6 +121,9 @@ impl Client {
     ) -> Result<C::Reply, ClientError> {
         let garbled = |source| ClientError::Garbled { call: C::NAME, source };
         let body = serde_json::to_vec(call).map_err(garbled)?;
+        if body.len() > MAX_CALL {
+            return Err(ClientError::Failed(too_large(C::NAME, body.len())));
+        }
         let stream = connect(&self.home.socket()).await.map_err(|source| ClientError::Absent {
             home: self.home.path().display().to_string(),
             source,
@@ -166,6 +172,14 @@ impl Client {
     }
 }
 
+fn too_large(call: &str, len: usize) -> ErrorBody {
+    ErrorBody::new(
+        ErrorCode::InvalidArgument,
+        format!("the arguments of '{call}' are too large: {len} bytes of JSON, at most {MAX_CALL}"),
+    )
+    .hint("bring large input in as a file, with 'pyro workspace sync push'")
+}
+
 /// Connects through the directory's descriptor: the path of a socket may have 108 bytes at most
 /// (unix(7)), a home may have more.
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
@@ -175,4 +189,23 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let dir = std::fs::File::open(dir)?;
     let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
     UnixStream::connect(short).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_no_daemon_takes_is_not_sent() {
+        let nowhere = Home::at(Path::new("/nonexistent/pyro")).unwrap();
+        let call = crate::ShellWrite {
+            workspace_id: "w".into(),
+            shell_id: "shell-1".into(),
+            input: crate::BytesText(vec![0; 10 << 20]),
+            append_newline: false,
+        };
+        let error = Client::new(nowhere).call(&call, |_| {}).await.unwrap_err().into_body();
+        assert_eq!(error.code, ErrorCode::InvalidArgument);
+        assert!(error.message.contains("'shell_write'"), "{error}");
+    }
 }

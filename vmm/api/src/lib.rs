@@ -27,7 +27,7 @@ mod workspace;
 pub use build::build_id;
 pub use bytes_text::{BytesText, shell_join};
 pub use call::Call;
-pub use client::{Client, ClientError, Launcher};
+pub use client::{Client, ClientError, Launcher, MAX_CALL};
 pub use daemon::{
     Check, CheckStatus, DaemonStatus, DaemonStatusReply, Doctor, DoctorReply, Shutdown,
     ShutdownReply,

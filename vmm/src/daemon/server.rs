@@ -11,7 +11,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use pyro_api::{
-    Call, DaemonStatusReply, Event, ExecAttach, ExecRead, ShellFollow, ShutdownReply,
+    Call, DaemonStatusReply, Event, ExecAttach, ExecRead, MAX_CALL, ShellFollow, ShutdownReply,
     WorkspaceExec, build_id,
 };
 use tokio::sync::mpsc;
@@ -21,8 +21,6 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::manager::Manager;
 
-/// Largest call, in bytes.
-const MAX_CALL: usize = 16 << 20;
 /// Events in flight to one caller.
 const EVENTS: usize = 16;
 
