@@ -260,8 +260,9 @@ fn pages_that_are_not_run_have_no_blocks_to_run() {
     ];
     for page in pages() {
         let name = page.strip_prefix(root()).unwrap().display().to_string();
-        // Examples are run by the tests of the Python SDK.
-        if run.contains(&name.as_str()) || name.starts_with("examples/") {
+        // Examples are run by the tests of the Python SDK, which also hold its page to its signatures.
+        let elsewhere = name.starts_with("examples/") || name == "docs/python.md";
+        if elsewhere || run.contains(&name.as_str()) {
             continue;
         }
         let blocks = blocks(&fs::read_to_string(&page).unwrap());
