@@ -202,7 +202,7 @@ fn here_without_a_command_is_a_shell_and_then_asks() {
     desk.expect("# ");
     desk.type_in("echo two >> file; exit\r");
     desk.expect("shell-1 has ended");
-    desk.expect("1 file");
+    desk.expect("1 entry differs");
     desk.expect("[k]eep the workspace");
     // The keyboard is the question's again, from the first key on.
     desk.type_in("d\n");
