@@ -180,7 +180,7 @@ fn a_command_whose_caller_was_killed_is_killed_too() {
             let logs = home.json(["workspace", "logs", &id]);
             logs["running"].as_array().unwrap().len()
         };
-        until("the command runs", || home.sh(&id, "pgrep -x sleep || true") != "");
+        until("the command runs", || !home.sh(&id, "pgrep -x sleep || true").is_empty());
         drop(child.stdout.take());
         assert_eq!(child.wait().unwrap().code(), Some(141));
         until("the command is dead", || running() == 0);
