@@ -11,6 +11,7 @@ mod export;
 mod main_job;
 mod mcp;
 mod mcp_client;
+mod mcp_exec;
 mod mcp_http;
 mod names;
 mod network;
