@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,6 +18,8 @@ struct Http {
     child: Child,
     address: String,
     ready: Value,
+    /// A server whose caller stops reading ends.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Http {
@@ -35,7 +37,7 @@ impl Http {
         let url = ready["url"].as_str().expect("an address");
         let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/mcp"));
         let address = address.expect("an address of this host").to_owned();
-        Self { child, address, ready }
+        Self { child, address, ready, _stdout: stdout }
     }
 
     /// Sends a request; the answer has not been read yet.
