@@ -7,14 +7,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
     ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat,
-    StoreCheckout, StoreDiff, StoreIngest, StoreLs, SyncPush, WorkspaceCreate, WorkspaceExec,
+    StoreCheckout, StoreDiff, StoreIngest, StoreLs, SyncPush, VmCreate, VmExec, WorkspaceCreate,
+    WorkspaceExec,
 };
 
 use crate::args::{
     CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs,
     ExportArgs, HereArgs, KEPT, PushArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs,
     ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs,
-    StoreLsArgs,
+    StoreLsArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -116,6 +117,29 @@ impl ShellRef {
     /// The call that closes it.
     pub fn close(self) -> ShellClose {
         ShellClose { workspace_id: self.workspace_id, shell_id: self.shell_id }
+    }
+}
+
+impl From<VmCreateArgs> for VmCreate {
+    fn from(args: VmCreateArgs) -> Self {
+        Self {
+            environment: args.environment,
+            vcpu_count: args.machine.vcpu_count,
+            mem_mib: args.machine.mem_mib,
+            ttl_seconds: args.machine.ttl_seconds,
+            network: args.machine.network,
+            allow_host_compat: args.machine.allow_host_compat,
+        }
+    }
+}
+
+impl From<VmExecArgs> for VmExec {
+    fn from(args: VmExecArgs) -> Self {
+        Self {
+            vm_id: args.vm.vm_id,
+            command: bytes(args.command),
+            timeout_seconds: args.timeout_seconds,
+        }
     }
 }
 

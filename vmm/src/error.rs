@@ -75,11 +75,29 @@ pub enum Error {
         /// What only newer guests have.
         lacks: &'static str,
     },
+    /// No VM has this id.
+    #[error("there is no VM '{0}'")]
+    UnknownVm(String),
+    /// The id is that of a VM.
+    #[error("there is no workspace '{0}': that is a VM")]
+    NotAWorkspace(String),
+    /// The id, or the name, is that of a workspace.
+    #[error("there is no VM '{0}': that is a workspace")]
+    NotAVm(String),
+    /// The VM was not started, or has ended.
+    #[error("VM {0} is not started")]
+    VmNotStarted(String),
+    /// The VM has its one command already.
+    #[error("VM {0} has its command already")]
+    VmTaken(String),
+    /// Its time to live is over.
+    #[error("the time of {0} is over: it is deleted")]
+    Expired(String),
     /// The workspace's VM does not run.
     #[error("workspace {0} is stopped")]
     Stopped(String),
     /// The workspace is still being made, or being deleted.
-    #[error("workspace {0} is being {1}")]
+    #[error("{0} is being {1}")]
     InTransition(String, &'static str),
     /// Another workspace has this name.
     #[error("a workspace called '{0}' exists already")]
@@ -214,6 +232,25 @@ impl Error {
             ),
             Self::UnknownWorkspace(_) => {
                 (ErrorCode::UnknownWorkspace, hint("'pyro workspace list' shows all of them"))
+            }
+            Self::UnknownVm(_) => (
+                ErrorCode::UnknownVm,
+                hint("'pyro vm list' shows all of them; a VM is deleted after its --ttl-seconds"),
+            ),
+            Self::NotAWorkspace(id) => {
+                (ErrorCode::UnknownWorkspace, Some(format!("'pyro vm status {id}' shows it")))
+            }
+            Self::NotAVm(id) => {
+                (ErrorCode::UnknownVm, Some(format!("'pyro workspace status {id}' shows it")))
+            }
+            Self::VmNotStarted(id) => {
+                (ErrorCode::WorkspaceState, Some(format!("'pyro vm start {id}' boots it")))
+            }
+            Self::VmTaken(_) => {
+                (ErrorCode::Busy, hint("a VM runs one command and is gone then: make another one"))
+            }
+            Self::Expired(_) => {
+                (ErrorCode::WorkspaceState, hint("give the next one more time: --ttl-seconds"))
             }
             Self::UnknownCommand { workspace, .. } => (
                 ErrorCode::UnknownCommand,

@@ -17,4 +17,5 @@ pub mod events;
 pub mod guest;
 pub mod manager;
 pub mod seed;
+pub mod vm;
 pub mod workspace;

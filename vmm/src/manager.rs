@@ -1,18 +1,20 @@
 //! All workspaces of one home, and what they share: the store, environments, the choice of backend.
 
+mod reaper;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use pyro_api::Home;
 use pyro_image::{Catalog, ImageDigest};
 use pyro_machine::{BackendKind, Machine, MachineState, probe_kvm};
 use pyro_store::{Store, StoreOptions};
 use tokio_util::task::TaskTracker;
+
+use reaper::Reaped;
 
 use crate::agent;
 use crate::daemon::closing::Closing;
@@ -20,10 +22,7 @@ use crate::error::{Error, Result};
 use crate::events::blocking;
 use crate::workspace::Workspace;
 use crate::workspace::boot::BootPlan;
-use crate::workspace::record::{Phase, Record};
-
-/// How often expired workspaces are looked for.
-const REAP: Duration = Duration::from_secs(1);
+use crate::workspace::record::{Kind, Phase, Record};
 
 /// Everything the daemon owns.
 pub struct Manager {
@@ -37,6 +36,7 @@ pub struct Manager {
     closing: Closing,
     /// Work that nobody waits for, but the daemon's end does.
     detached: TaskTracker,
+    reaped: Mutex<Reaped>,
 }
 
 impl Manager {
@@ -54,6 +54,7 @@ impl Manager {
             home,
             closing: Closing::default(),
             detached: TaskTracker::new(),
+            reaped: Mutex::default(),
         }))
     }
 
@@ -87,20 +88,6 @@ impl Manager {
             }
         }
         Ok(())
-    }
-
-    /// Deletes workspaces whose time has come, for ever.
-    pub async fn reap(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(REAP).await;
-            let now = Timestamp::now();
-            for workspace in self.workspaces() {
-                let expired = workspace.record().expires_at.is_some_and(|at| at <= now);
-                if expired && let Err(error) = self.delete(&workspace).await {
-                    eprintln!("workspace {}: {}", workspace.id(), error.to_body().message);
-                }
-            }
-        }
     }
 
     /// The home.
@@ -144,12 +131,19 @@ impl Manager {
 
     /// The workspace with this id or name.
     pub fn find(&self, id: &str) -> Result<Arc<Workspace>> {
+        let shown = || pyro_format::escape(id.as_bytes());
+        match self.lookup(id) {
+            Some(workspace) if workspace.record().kind == Kind::Workspace => Ok(workspace),
+            Some(_) => Err(Error::NotAWorkspace(shown())),
+            None => Err(Error::UnknownWorkspace(shown())),
+        }
+    }
+
+    /// Whatever has this id or name.
+    pub fn lookup(&self, id: &str) -> Option<Arc<Workspace>> {
         let map = self.workspaces.read().unwrap_or_else(PoisonError::into_inner);
         let named = || map.values().find(|w| w.record().name.as_deref() == Some(id));
-        map.get(id)
-            .or_else(named)
-            .cloned()
-            .ok_or_else(|| Error::UnknownWorkspace(pyro_format::escape(id.as_bytes())))
+        map.get(id).or_else(named).cloned()
     }
 
     /// Digests of the images that workspaces need.

@@ -14,6 +14,7 @@ pub mod create;
 pub mod diff;
 pub mod entries;
 pub mod exec;
+pub mod expiry;
 pub mod export;
 pub mod feed;
 pub mod fetch;
@@ -45,6 +46,7 @@ use crate::error::{Error, Result};
 use crate::guest::content::ContentService;
 use crate::guest::door::Door;
 use accounted::Accounted;
+use expiry::Expiry;
 use feed::Feed;
 use record::{Phase, Record};
 
@@ -66,6 +68,7 @@ pub struct Workspace {
     /// Held for writing by what starts, stops or deletes the machine, for reading by what uses it.
     lifecycle: Arc<tokio::sync::RwLock<()>>,
     closing: Closing,
+    expiry: Expiry,
 }
 
 /// Data behind these locks stays consistent at every step, so a panic elsewhere does not spoil it.
@@ -87,6 +90,7 @@ impl Workspace {
             accounted: tokio::sync::Mutex::default(),
             lifecycle: Arc::default(),
             closing,
+            expiry: Expiry::default(),
         })
     }
 
@@ -118,8 +122,8 @@ impl Workspace {
         let guard = self.lifecycle.clone().read_owned().await;
         let record = self.record();
         match record.phase {
-            Phase::Creating => Err(Error::InTransition(record.id, "created")),
-            Phase::Deleting => Err(Error::InTransition(record.id, "deleted")),
+            Phase::Creating => Err(Error::InTransition(record.title(), "created")),
+            Phase::Deleting => Err(Error::InTransition(record.title(), "deleted")),
             Phase::Ready if self.is_running() => Ok(guard),
             Phase::Ready => Err(Error::Stopped(record.id)),
         }
@@ -170,7 +174,8 @@ impl Workspace {
     }
 }
 
-fn stop_reason(exit: &Exit) -> String {
+/// Why a machine ended, for people.
+pub fn stop_reason(exit: &Exit) -> String {
     let reason = match exit.reason {
         ExitReason::Stopped => "it was stopped",
         ExitReason::GuestShutdown => "the guest powered off",

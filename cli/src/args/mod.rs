@@ -9,6 +9,7 @@ mod parse;
 mod shared;
 mod shell;
 mod store;
+mod vm;
 mod workspace;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use shell::{
 pub use store::{
     StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
 };
+pub use vm::{VmCommand, VmCreateArgs, VmExecArgs};
 pub use workspace::{
     CreateArgs, DiffArgs, DiffForm, ExportArgs, PushArgs, SyncCommand, WorkspaceCommand,
 };
@@ -88,6 +90,9 @@ pub enum Command {
     /// Give MCP clients tools to run commands in microVMs
     #[command(subcommand)]
     Mcp(McpCommand),
+    /// Make, start and use VMs step by step: one command each, where 'pyro run' does it all at once
+    #[command(subcommand)]
+    Vm(VmCommand),
     /// Look into the content-addressed store: baselines, files, sizes, health
     #[command(subcommand)]
     Store(StoreCommand),

@@ -3,13 +3,13 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
-    ClientError, CommandResult, ErrorBody, ErrorCode, Event, ExecAttach, LogEntry, OutputStream,
-    Run, WorkspaceExec,
+    Call, ClientError, CommandResult, ErrorBody, ErrorCode, Event, ExecAttach, LogEntry,
+    OutputStream, Run, VmExec, WorkspaceExec,
 };
 use tokio::time::timeout;
 
 use super::detached;
-use crate::args::{ExecArgs, ExecStartArgs, RunArgs};
+use crate::args::{ExecArgs, ExecStartArgs, RunArgs, VmExecArgs};
 use crate::error::Error;
 use crate::session::{SETTLE, Session};
 use crate::ui::Ui;
@@ -21,28 +21,40 @@ pub const TIMED_OUT: &str = "pyro: the command was killed: it took longer than -
 
 /// `pyro run`
 pub async fn run(session: &Session, args: RunArgs) -> Result<u8, Error> {
-    let call = Run::from(args);
+    let result = only(session, &Run::from(args)).await?;
+    if session.ui.json {
+        session.ui.document(&result)?;
+    }
+    Ok(finish(&session.ui, &result))
+}
+
+/// `pyro vm exec`
+pub async fn exec_vm(session: &Session, args: VmExecArgs) -> Result<u8, Error> {
+    let reply = only(session, &VmExec::from(args)).await?;
+    if session.ui.json {
+        session.ui.document(&reply)?;
+    }
+    Ok(finish(&session.ui, &reply.result))
+}
+
+/// Makes the call that runs the one command of a VM, which is gone afterwards.
+async fn only<C: Call>(session: &Session, call: &C) -> Result<C::Reply, Error> {
     let mut follow = Follow::new(&session.ui);
-    let result = match session.stream(&call, |event| follow.event(event)).await {
-        Ok(result) => result,
+    match session.stream(call, |event| follow.event(event)).await {
         Err(error) if error.daemon_lost() => {
             // Its VM belongs to nobody now: the next daemon removes it.
             session.ensure().await?;
-            return Err(ClientError::Failed(
+            Err(ClientError::Failed(
                 ErrorBody::new(
                     ErrorCode::DaemonUnavailable,
                     "the daemon died while the command ran; its VM is being removed",
                 )
                 .hint("run it again; use a workspace for commands that must outlive a daemon"),
             )
-            .into());
+            .into())
         }
-        Err(error) => return Err(error),
-    };
-    if session.ui.json {
-        session.ui.document(&result)?;
+        result => result,
     }
-    Ok(finish(&session.ui, &result))
 }
 
 /// `pyro workspace exec`

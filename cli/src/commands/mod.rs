@@ -10,6 +10,7 @@ mod here;
 mod mcp;
 mod shell;
 mod store;
+mod vm;
 mod workspace;
 
 use std::io;
@@ -18,7 +19,7 @@ use clap::CommandFactory;
 use clap_complete::{Shell as Generator, generate};
 use pyro_api::{Doctor, ErrorCode};
 
-use crate::args::{Cli, Command, CompletionsArgs, ExecCommand, Shell, WorkspaceCommand};
+use crate::args::{Cli, Command, CompletionsArgs, ExecCommand, Shell, VmCommand, WorkspaceCommand};
 use crate::error::{Error, ExitCodes};
 use crate::print;
 use crate::session::Session;
@@ -29,7 +30,7 @@ const OK: u8 = 0;
 /// Whose exit code the command has.
 pub fn exit_codes(command: &Command) -> ExitCodes {
     match command {
-        Command::Run(_) | Command::Here(_) => ExitCodes::Guest,
+        Command::Run(_) | Command::Here(_) | Command::Vm(VmCommand::Exec(_)) => ExitCodes::Guest,
         Command::Workspace(WorkspaceCommand::Exec(args)) => match (&args.command, &args.start) {
             (None, Some(start)) if start.detach => ExitCodes::Own,
             (None, _) | (Some(ExecCommand::Wait(_)), _) => ExitCodes::Guest,
@@ -48,6 +49,7 @@ pub async fn dispatch(session: &Session, command: Command) -> Result<u8, Error> 
         Command::Here(args) => here::here(session, args).await,
         Command::Workspace(command) => workspace::workspace(session, command).await,
         Command::Mcp(command) => mcp::mcp(session, command).await,
+        Command::Vm(command) => vm::vm(session, command).await,
         Command::Store(command) => store::store(session, command).await,
         Command::Demo => demo::demo(session).await,
         Command::Completions(args) => completions(session, args),

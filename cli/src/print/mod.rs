@@ -6,6 +6,7 @@ pub mod exec;
 pub mod machine;
 pub mod shell;
 pub mod store;
+pub mod vm;
 pub mod workspace;
 
 use std::fmt::Display;

@@ -23,4 +23,5 @@ mod served;
 mod shell;
 mod support;
 mod tree;
+mod vms;
 mod vsock;

@@ -138,11 +138,14 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let listed = self.output(["workspace", "list", "--json"]);
-        if let Ok(listed) = serde_json::from_slice::<Value>(&listed.stdout) {
-            for workspace in listed["workspaces"].as_array().into_iter().flatten() {
-                if let Some(id) = workspace["workspace_id"].as_str() {
-                    self.output(["workspace", "delete", id]);
+        for (kind, all, id) in [("workspace", "workspaces", "workspace_id"), ("vm", "vms", "vm_id")]
+        {
+            let listed = self.output([kind, "list", "--json"]);
+            if let Ok(listed) = serde_json::from_slice::<Value>(&listed.stdout) {
+                for listed in listed[all].as_array().into_iter().flatten() {
+                    if let Some(id) = listed[id].as_str() {
+                        self.output([kind, "delete", id]);
+                    }
                 }
             }
         }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use pyro_api::{
-    Call, CommandResult, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList,
-    EnvironmentPrune, EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run,
-    ShellClose, ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite,
-    Shutdown, StoreCat, StoreCheckout, StoreDiff, StoreIngest, StoreList, StoreLs, StoreStats,
-    StoreVerify, SyncPush, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff,
+    Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
+    EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run, ShellClose,
+    ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
+    StoreCat, StoreCheckout, StoreDiff, StoreIngest, StoreList, StoreLs, StoreStats, StoreVerify,
+    SyncPush, VmCreate, VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart,
+    VmStatus, VmStop, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff,
     WorkspaceExec, WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply,
     WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::server::Server;
@@ -18,10 +20,36 @@ use super::{doctor, environments, inspect};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
+use crate::workspace::record::Kind;
 use crate::workspace::{Workspace, log};
 
-/// Makes the call `name` with the arguments in `body`.
+/// Makes the call `name` with the arguments in `body`. One about a workspace or VM ends at the end
+/// of that one's time.
 pub async fn dispatch(server: &Server, name: &str, body: &[u8], events: &Events) -> Result<Value> {
+    let work = make(server, name, body, events);
+    match subject(&server.manager, name, body) {
+        Some(workspace) => workspace.in_its_time(work).await,
+        None => work.await,
+    }
+}
+
+/// What a call says that it is about.
+#[derive(Deserialize)]
+struct Subject {
+    workspace_id: Option<String>,
+    vm_id: Option<String>,
+}
+
+/// What a call is about; none for the calls that delete it.
+fn subject(manager: &Manager, name: &str, body: &[u8]) -> Option<Arc<Workspace>> {
+    if [WorkspaceDelete::NAME, VmDelete::NAME].contains(&name) {
+        return None;
+    }
+    let subject: Subject = serde_json::from_slice(body).ok()?;
+    manager.lookup(&subject.workspace_id.or(subject.vm_id)?)
+}
+
+async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Result<Value> {
     let manager = &server.manager;
     macro_rules! calls {
         ($($call:ty: |$arguments:ident| $answer:expr;)*) => {
@@ -45,7 +73,7 @@ pub async fn dispatch(server: &Server, name: &str, body: &[u8], events: &Events)
         EnvironmentInspect: |call| environments::inspect(manager, call).await?;
         EnvironmentPrune: |call| environments::prune(manager, call).await?;
 
-        Run: |call| run(manager, call, events).await?;
+        Run: |call| manager.run(call, events).await?;
         WorkspaceCreate: |call| manager.create(&call, false, events).await?;
         WorkspaceList: |_call| list(manager);
         WorkspaceStatus: |call| manager.find(&call.workspace_id)?.info();
@@ -71,6 +99,16 @@ pub async fn dispatch(server: &Server, name: &str, body: &[u8], events: &Events)
         ShellFollow: |call| manager.find(&call.workspace_id)?.follow_shell(&call, events).await?;
         ShellClose: |call| manager.find(&call.workspace_id)?.close_shell(&call).await?;
 
+        VmCreate: |call| manager.create_vm(call, events).await?;
+        VmStart: |call| start_vm(manager, &call.vm_id).await?;
+        VmStop: |call| stop_vm(manager, &call.vm_id).await?;
+        VmStatus: |call| manager.find_vm(&call.vm_id)?.vm_info();
+        VmList: |_call| manager.list_vms();
+        VmExec: |call| manager.exec_vm(call, events).await?;
+        VmDelete: |call| manager.delete_vm(&call).await?;
+        VmNetworkInfo: |call| manager.find_vm(&call.vm_id)?.vm_network();
+        VmReapExpired: |_call| manager.reap_expired().await;
+
         StoreIngest: |call| inspect::ingest(manager, call, events).await?;
         StoreCheckout: |call| inspect::checkout(manager, call, events).await?;
         StoreList: |_call| inspect::list(manager).await?;
@@ -94,7 +132,10 @@ fn answer<R: serde::Serialize>(reply: &R) -> Result<Value> {
 }
 
 fn list(manager: &Manager) -> WorkspaceListReply {
-    let listed = manager.workspaces().into_iter().filter(|workspace| !workspace.record().ephemeral);
+    let listed = manager.workspaces().into_iter().filter(|workspace| {
+        let record = workspace.record();
+        record.kind == Kind::Workspace && !record.ephemeral
+    });
     WorkspaceListReply { workspaces: listed.map(|workspace| workspace.info()).collect() }
 }
 
@@ -112,55 +153,14 @@ fn logs(workspace: &Workspace) -> Result<WorkspaceLogsReply> {
     })
 }
 
-/// One command in a VM of its own, which is gone when this returns or is dropped.
-async fn run(manager: &Arc<Manager>, call: Run, events: &Events) -> Result<CommandResult> {
-    let create = WorkspaceCreate {
-        environment: call.environment,
-        seed_path: None,
-        seed: Default::default(),
-        name: None,
-        labels: Default::default(),
-        vcpu_count: call.vcpu_count,
-        mem_mib: call.mem_mib,
-        ttl_seconds: call.ttl_seconds,
-        network: call.network,
-        allow_host_compat: call.allow_host_compat,
-    };
-    let created = manager.create(&create, true, events).await?;
-    let workspace = manager.find(&created.workspace_id)?;
-    let gone = Ephemeral { manager: manager.clone(), workspace: Some(workspace.clone()) };
-    let exec = WorkspaceExec {
-        workspace_id: created.workspace_id,
-        command: call.command,
-        timeout_seconds: call.timeout_seconds,
-        cwd: None,
-        env: Vec::new(),
-    };
-    let result = workspace.exec(&exec, events).await;
-    gone.delete().await?;
-    Ok(result?.result)
+async fn start_vm(manager: &Manager, id: &str) -> Result<VmInfo> {
+    let vm = manager.find_vm(id)?;
+    manager.start(&vm).await?;
+    Ok(vm.vm_info())
 }
 
-/// A workspace that ends with its call.
-struct Ephemeral {
-    manager: Arc<Manager>,
-    workspace: Option<Arc<Workspace>>,
-}
-
-impl Ephemeral {
-    async fn delete(mut self) -> Result<()> {
-        if let Some(workspace) = &self.workspace {
-            self.manager.delete(workspace).await?;
-        }
-        self.workspace = None;
-        Ok(())
-    }
-}
-
-impl Drop for Ephemeral {
-    fn drop(&mut self) {
-        if let Some(workspace) = self.workspace.take() {
-            self.manager.discard(workspace);
-        }
-    }
+async fn stop_vm(manager: &Manager, id: &str) -> Result<VmInfo> {
+    let vm = manager.find_vm(id)?;
+    manager.stop(&vm).await?;
+    Ok(vm.vm_info())
 }

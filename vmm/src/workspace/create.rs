@@ -13,8 +13,9 @@ use pyro_image::clone_scratch;
 use pyro_proto::GENERATION;
 use pyro_store::IngestSource;
 
+use super::boot::BootPlan;
 use super::merge::TimedTree;
-use super::record::{Phase, Record};
+use super::record::{Kind, Phase, Record};
 use super::{MOUNT, Workspace, nodes};
 use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
@@ -43,6 +44,37 @@ impl Manager {
         ephemeral: bool,
         events: &Events,
     ) -> Result<WorkspaceInfo> {
+        let (unborn, plan) = self.conceive(call, Kind::Workspace, ephemeral, events).await?;
+        let workspace = unborn.workspace().clone();
+        events.progress("boot", "", 0, None);
+        let alone = workspace.lifecycle.write().await;
+        workspace.in_its_time(workspace.boot(&plan)).await?;
+        unborn.born()?;
+        drop(alone);
+        Ok(workspace.info())
+    }
+
+    /// Makes a workspace of this kind whose machine was never started.
+    pub async fn create_unbooted(
+        self: &Arc<Self>,
+        call: &WorkspaceCreate,
+        kind: Kind,
+        events: &Events,
+    ) -> Result<Arc<Workspace>> {
+        let (unborn, _) = self.conceive(call, kind, false, events).await?;
+        let workspace = unborn.workspace().clone();
+        unborn.born()?;
+        Ok(workspace)
+    }
+
+    /// Everything but the boot.
+    async fn conceive(
+        self: &Arc<Self>,
+        call: &WorkspaceCreate,
+        kind: Kind,
+        ephemeral: bool,
+        events: &Events,
+    ) -> Result<(Unborn, BootPlan)> {
         check_options(call)?;
         // Everything that can be refused is refused before the seed is read.
         events.progress("prepare", &call.environment, 0, None);
@@ -60,6 +92,7 @@ impl Manager {
         let record = Record {
             schema: Record::SCHEMA,
             phase: Phase::Creating,
+            kind,
             id: String::new(),
             name: call.name.clone(),
             labels: call.labels.clone(),
@@ -77,6 +110,7 @@ impl Manager {
             reviewed: Vec::new(),
             created_at: now,
             expires_at,
+            booted: false,
             ephemeral,
             generation: GENERATION,
             next_shell: 1,
@@ -87,18 +121,13 @@ impl Manager {
             last_command: None,
         };
         let unborn = self.register(record)?;
-        let workspace = unborn.workspace().clone();
-        events.progress("boot", "", 0, None);
-        let (catalog, scratch) = (self.catalog(), workspace.scratch());
+        let (catalog, scratch) = (self.catalog(), unborn.workspace().scratch());
         blocking(move |_| {
             let template = catalog.ensure_scratch_template()?;
             Ok(clone_scratch(&template, &scratch)?)
         })
         .await?;
-        workspace.boot(&plan).await?;
-        workspace.update(|record| record.phase = Phase::Ready)?;
-        unborn.born();
-        Ok(workspace.info())
+        Ok((unborn, plan))
     }
 
     async fn seed(&self, call: &WorkspaceCreate, events: &Events) -> Result<Seeded> {
@@ -175,8 +204,24 @@ impl Unborn {
         self.workspace.as_ref().expect("taken only by `born` and `drop`, which end it")
     }
 
-    fn born(mut self) {
+    /// Acknowledges it, unless somebody deletes it already.
+    fn born(mut self) -> Result<()> {
+        let acknowledged = self.workspace().update(|record| {
+            let made = record.phase == Phase::Creating;
+            if made {
+                record.phase = Phase::Ready;
+            }
+            made
+        })?;
+        if !acknowledged {
+            let workspace = self.workspace();
+            return Err(match workspace.is_expired() {
+                true => workspace.expired(),
+                false => Error::InTransition(workspace.record().title(), "deleted"),
+            });
+        }
         self.workspace = None;
+        Ok(())
     }
 }
 

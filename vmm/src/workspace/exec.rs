@@ -26,6 +26,7 @@ use super::{Workspace, locked, log};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use leash::{Leash, replay};
+pub use start::check;
 use view::Wanted;
 
 /// Pause before asking a guest again after the connection to it broke.

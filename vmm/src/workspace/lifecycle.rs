@@ -28,6 +28,7 @@ impl Manager {
             let record = workspace.record();
             let plan = self.boot_plan(&record.environment, Some(&record.image)).await?;
             workspace.boot(&plan).await?;
+            workspace.update(|record| record.booted = true)?;
         }
         Ok(workspace.info())
     }
@@ -52,6 +53,7 @@ impl Manager {
             _ => Ok(()),
         });
         removed.await.map_err(|panic| Error::Panicked(panic.to_string()))??;
+        self.count_expired(workspace);
         self.forget(&workspace.id());
         Ok(())
     }
@@ -62,8 +64,8 @@ impl Workspace {
         let record = self.record();
         match record.phase {
             Phase::Ready => Ok(()),
-            Phase::Creating => Err(Error::InTransition(record.id, "created")),
-            Phase::Deleting => Err(Error::InTransition(record.id, "deleted")),
+            Phase::Creating => Err(Error::InTransition(record.title(), "created")),
+            Phase::Deleting => Err(Error::InTransition(record.title(), "deleted")),
         }
     }
 }

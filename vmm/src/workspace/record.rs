@@ -32,6 +32,17 @@ pub enum Phase {
     Deleting,
 }
 
+/// What a record is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A workspace.
+    #[default]
+    Workspace,
+    /// A VM that its caller makes, starts and uses for one command.
+    Vm,
+}
+
 /// A tree that is stored, by its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredTree {
@@ -82,6 +93,9 @@ pub struct Record {
     pub schema: u32,
     /// How far it has come.
     pub phase: Phase,
+    /// What it is.
+    #[serde(default)]
+    pub kind: Kind,
     /// The workspace's id, also the name of its directory.
     pub id: String,
     /// A name for people.
@@ -117,6 +131,9 @@ pub struct Record {
     pub created_at: Timestamp,
     /// When it is to be deleted.
     pub expires_at: Option<Timestamp>,
+    /// Its machine has run.
+    #[serde(default)]
+    pub booted: bool,
     /// One command's VM: deleted by whoever finds it without its daemon.
     pub ephemeral: bool,
     /// Generation of the wire that its guest speaks, or spoke when it last ran. Records that do not
@@ -155,6 +172,14 @@ impl Record {
     pub fn account(&mut self, tree: RootId) {
         if !self.accounted.contains(&tree) {
             self.accounted.push(tree);
+        }
+    }
+
+    /// What it is, and its id, for people.
+    pub fn title(&self) -> String {
+        match (self.kind, self.ephemeral) {
+            (Kind::Workspace, false) => format!("workspace {}", self.id),
+            _ => format!("VM {}", self.id),
         }
     }
 

@@ -30,20 +30,7 @@ impl Workspace {
 
     async fn start_exec(self: &Arc<Self>, call: &WorkspaceExec) -> Result<Leash> {
         let _running = self.in_use().await?;
-        if call.command.is_empty() || call.command[0].0.is_empty() {
-            return Err(Error::Invalid("the command is empty".to_owned()));
-        }
-        let timeout_ms = match call.timeout_seconds {
-            None => None,
-            Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
-                Some((seconds * 1000.0).ceil() as u64)
-            }
-            Some(seconds) => {
-                return Err(Error::Invalid(format!(
-                    "a timeout of {seconds} seconds makes no sense"
-                )));
-            }
-        };
+        let timeout_ms = check(call)?;
         let cwd = path::working_directory(call.cwd.as_ref())?;
         let env =
             call.env.iter().map(|(k, v)| (ByteString(k.clone().into()), ByteString(v.0.clone())));
@@ -105,6 +92,22 @@ impl Workspace {
                 }
                 _ => return,
             }
+        }
+    }
+}
+
+/// Checks what can be checked without a guest; the command's limit in milliseconds.
+pub fn check(call: &WorkspaceExec) -> Result<Option<u64>> {
+    if call.command.is_empty() || call.command[0].0.is_empty() {
+        return Err(Error::Invalid("the command is empty".to_owned()));
+    }
+    match call.timeout_seconds {
+        None => Ok(None),
+        Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
+            Ok(Some((seconds * 1000.0).ceil() as u64))
+        }
+        Some(seconds) => {
+            Err(Error::Invalid(format!("a timeout of {seconds} seconds makes no sense")))
         }
     }
 }
