@@ -80,9 +80,9 @@ pub async fn serve_http(
         .with_sse_retry(None)
         .with_max_request_body_bytes(MAX_REQUEST)
         .with_cancellation_token(stop.child_token());
-    let template = server.session();
+    let template = server.clone();
     let service =
-        StreamableHttpService::new(move || Ok(template.session()), Arc::new(sessions), config);
+        StreamableHttpService::new(move || Ok(template.clone()), Arc::new(sessions), config);
     let router = Router::new()
         .route_service("/mcp", service)
         .layer(from_fn(watch))

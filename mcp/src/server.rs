@@ -11,11 +11,10 @@ use rmcp::model::{
     CustomResult, ErrorCode as RpcCode, ErrorData, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool as Described,
 };
-use rmcp::service::{NotificationContext, Peer, RequestContext};
+use rmcp::service::{Peer, RequestContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,12 +65,10 @@ struct Shared {
     calls: TaskTracker,
 }
 
-/// Serves one client; [`Self::session`] makes the same for another one.
+/// Serves one client; each clone serves another one.
 #[derive(Debug, Clone)]
 pub struct Server {
     shared: Arc<Shared>,
-    /// What this client said its roots are, once it was asked.
-    roots: Arc<Mutex<Option<Roots>>>,
 }
 
 impl std::fmt::Debug for Entry {
@@ -97,12 +94,7 @@ impl Server {
             calls: TaskTracker::new(),
             options,
         };
-        Ok(Self { shared: Arc::new(shared), roots: Arc::default() })
-    }
-
-    /// The same server for another client.
-    pub fn session(&self) -> Self {
-        Self { shared: self.shared.clone(), roots: Arc::default() }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Returns when no call is under way any more, or after `patience`.
@@ -191,10 +183,6 @@ impl ServerHandler for Server {
             Ok(_) => "the request has another shape".to_owned(),
         };
         Err(ErrorData::invalid_params(why, None))
-    }
-
-    async fn on_roots_list_changed(&self, _: NotificationContext<RoleServer>) {
-        *self.roots.lock().await = None;
     }
 }
 
@@ -288,7 +276,8 @@ impl Calling {
         }
     }
 
-    /// Host directories that this call may use.
+    /// Host directories that this call may use. A client is asked each time: what it said before may
+    /// have changed, and its notice of that may be on its way.
     pub async fn roots(&self) -> Result<Roots, ErrorBody> {
         let Shared { options, daemon, explicit, .. } = &*self.server.shared;
         let home = daemon.home().path();
@@ -297,10 +286,6 @@ impl Calling {
         }
         if !self.can_ask_roots {
             return Ok(Roots::default_of(options, home));
-        }
-        let mut known = self.server.roots.lock().await;
-        if let Some(roots) = &*known {
-            return Ok(roots.clone());
         }
         let asked = tokio::select! {
             biased;
@@ -317,8 +302,7 @@ impl Calling {
             Ok(Err(why)) => return Err(untold(&why)),
             Err(_) => return Err(untold("it did not answer")),
         };
-        let roots = Roots::of_client(options, home, uris.iter().map(String::as_str));
-        Ok(known.insert(roots).clone())
+        Ok(Roots::of_client(options, home, uris.iter().map(String::as_str)))
     }
 }
 

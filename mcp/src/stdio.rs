@@ -15,7 +15,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// Serves the client until it closes its end, or `stop`; then cuts off what it waits for.
 pub async fn serve_stdio(server: &Server, stop: CancellationToken) -> Result<(), ServeError> {
     let (stdin, stdout) = stdio_pipes();
-    let served = serve_server_with_ct(server.session(), Lines::new(stdin, stdout), stop).await;
+    let served = serve_server_with_ct(server.clone(), Lines::new(stdin, stdout), stop).await;
     let served = match served {
         Ok(running) => {
             let _ = running.waiting().await;
