@@ -81,31 +81,6 @@ def environments(binary: Path) -> Path:
     return home / "environments"
 
 
-def has(binary: str | Path, *words: str) -> bool:
-    """Whether the program has this command."""
-    return not subprocess.run([binary, *words, "--help"], capture_output=True).returncode
-
-
-NEEDS = {
-    "test_vm.py": ["vm"],
-    "test_exec.py": ["workspace", "exec", "wait", "x", "1"],
-    "test_shell.py": ["workspace", "shell"],
-    "test_server.py": ["mcp"],
-    "test_python_lifecycle": ["vm"],
-    "test_python_shell": ["workspace", "shell"],
-    "test_mcp_client_config": ["mcp"],
-    "test_the_python_of_mcp_client_config": ["mcp"],
-    "test_values_that_look_like_options_are_values": ["vm"],
-}
-
-
-@pytest.fixture(autouse=True)
-def commands(request: pytest.FixtureRequest, binary: Path) -> None:
-    words = NEEDS.get(request.node.name) or NEEDS.get(request.path.name)
-    if words and not has(binary, *words):
-        pytest.skip(f"this pyro has no '{' '.join(words)}'")
-
-
 @dataclass(frozen=True)
 class Home:
     """A place that no other test sees."""
@@ -140,9 +115,8 @@ class Home:
         """Deletes all that is there and ends the daemon; nothing may be left running."""
         for workspace in self.pyro.list_workspaces()["workspaces"]:
             self.pyro.delete_workspace(workspace["workspace_id"])
-        if has(self.pyro.binary, "vm"):
-            for vm in self.pyro.list_vms()["vms"]:
-                self.pyro.delete_vm(vm["vm_id"])
+        for vm in self.pyro.list_vms()["vms"]:
+            self.pyro.delete_vm(vm["vm_id"])
         self.daemon("stop")
         assert self.processes() == []
 

@@ -48,13 +48,13 @@ def test_a_vm_can_be_deleted_at_any_point(home: Home) -> None:
 
 
 def test_what_expired_is_told_once(home: Home) -> None:
+    # Not started: however busy the host is, it is there before its time is over.
     vm = home.pyro.create_vm(ENVIRONMENT, ttl_seconds=1)["vm_id"]
-    workspace = home.pyro.create_workspace(ENVIRONMENT, ttl_seconds=1)["workspace_id"]
-    vms, workspaces = [], []
-    while vm not in vms or workspace not in workspaces:
+    vms: list[str] = []
+    while vm not in vms:
         reaped = home.pyro.reap_expired()
         check(reaped, results.VmReapExpired)
+        assert reaped["reaped_workspace_ids"] == []
         vms += reaped["reaped_vm_ids"]
-        workspaces += reaped["reaped_workspace_ids"]
-    assert (vms, workspaces) == ([vm], [workspace])
+    assert vms == [vm]
     assert home.pyro.reap_expired()["count"] == 0
