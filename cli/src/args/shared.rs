@@ -12,7 +12,7 @@ pub struct MachineArgs {
     /// Memory in MiB [default: 1024]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub mem_mib: Option<u32>,
-    /// Delete the VM or workspace after so many seconds, whatever it does then
+    /// Delete the VM or workspace so many seconds after it was made, whatever it does then
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..))]
     pub ttl_seconds: Option<u64>,
     /// Let the guest connect to public IPv4 addresses and resolve names; this host, link-local and

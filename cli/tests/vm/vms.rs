@@ -166,7 +166,7 @@ fn the_end_of_time_deletes_whatever_runs_and_is_told() {
         let words = ["workspace", "create", ENVIRONMENT, "--id-only"].into_iter().chain(words);
         home.ok(words).trim().to_owned()
     };
-    let workspace = ttl("40");
+    let workspace = ttl("15");
     let mut exec = Beside::exec(&home, &workspace, "echo up; sleep 1000");
     exec.expect("up");
     let (status, _, stderr) = exec.end();
@@ -174,7 +174,7 @@ fn the_end_of_time_deletes_whatever_runs_and_is_told() {
     assert!(stderr.contains("time of workspace") && stderr.contains("--ttl-seconds"), "{stderr}");
 
     let run =
-        home.output(["run", ENVIRONMENT, "--ttl-seconds", "15", "--json", "--", "sleep", "1000"]);
+        home.output(["run", ENVIRONMENT, "--ttl-seconds", "3", "--json", "--", "sleep", "1000"]);
     let error: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(
         (run.status.code(), &error["error"]["code"]),

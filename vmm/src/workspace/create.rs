@@ -48,7 +48,7 @@ impl Manager {
         let workspace = unborn.workspace().clone();
         events.progress("boot", "", 0, None);
         let alone = workspace.lifecycle.write().await;
-        workspace.in_its_time(workspace.boot(&plan)).await?;
+        workspace.boot(&plan).await?;
         unborn.born()?;
         drop(alone);
         Ok(workspace.info())
@@ -85,10 +85,6 @@ impl Manager {
         let backend = self.choose_backend(&plan).await?;
         let seeded = self.seed(call, events).await?;
 
-        let now = Timestamp::now();
-        let expires_at = call
-            .ttl_seconds
-            .map(|ttl| now.checked_add(Duration::from_secs(ttl)).unwrap_or(Timestamp::MAX));
         let record = Record {
             schema: Record::SCHEMA,
             phase: Phase::Creating,
@@ -108,8 +104,8 @@ impl Manager {
             seed: seeded.seed,
             accounted: Vec::new(),
             reviewed: Vec::new(),
-            created_at: now,
-            expires_at,
+            created_at: Timestamp::now(),
+            expires_at: None,
             booted: false,
             ephemeral,
             generation: GENERATION,
@@ -120,7 +116,7 @@ impl Manager {
             command_count: 0,
             last_command: None,
         };
-        let unborn = self.register(record)?;
+        let unborn = self.register(record, call.ttl_seconds.map(Duration::from_secs))?;
         let (catalog, scratch) = (self.catalog(), unborn.workspace().scratch());
         blocking(move |_| {
             let template = catalog.ensure_scratch_template()?;
@@ -172,7 +168,7 @@ impl Manager {
     }
 
     /// Gives a record an id and a directory.
-    fn register(self: &Arc<Self>, mut record: Record) -> Result<Unborn> {
+    fn register(self: &Arc<Self>, mut record: Record, ttl: Option<Duration>) -> Result<Unborn> {
         let dir = loop {
             record.id = new_id()?;
             let dir = self.home().workspaces().join(&record.id);
@@ -187,7 +183,7 @@ impl Manager {
             return Err(error);
         }
         let workspace = Workspace::new(dir, record, self.store(), self.closing());
-        let unborn = Unborn { manager: self.clone(), workspace: Some(workspace.clone()) };
+        let unborn = Unborn { manager: self.clone(), workspace: Some(workspace.clone()), ttl };
         self.insert(workspace)?;
         Ok(unborn)
     }
@@ -197,6 +193,8 @@ impl Manager {
 struct Unborn {
     manager: Arc<Manager>,
     workspace: Option<Arc<Workspace>>,
+    /// Its time from its acknowledgement on.
+    ttl: Option<Duration>,
 }
 
 impl Unborn {
@@ -204,21 +202,22 @@ impl Unborn {
         self.workspace.as_ref().expect("taken only by `born` and `drop`, which end it")
     }
 
-    /// Acknowledges it, unless somebody deletes it already.
+    /// Acknowledges it, unless somebody deletes it already. Now its time begins.
     fn born(mut self) -> Result<()> {
+        let ttl = self.ttl;
         let acknowledged = self.workspace().update(|record| {
             let made = record.phase == Phase::Creating;
             if made {
                 record.phase = Phase::Ready;
+                record.created_at = Timestamp::now();
+                let end = |ttl| record.created_at.checked_add(ttl).unwrap_or(Timestamp::MAX);
+                record.expires_at = ttl.map(end);
             }
             made
         })?;
         if !acknowledged {
-            let workspace = self.workspace();
-            return Err(match workspace.is_expired() {
-                true => workspace.expired(),
-                false => Error::InTransition(workspace.record().title(), "deleted"),
-            });
+            let title = self.workspace().record().title();
+            return Err(Error::InTransition(title, "deleted"));
         }
         self.workspace = None;
         Ok(())
