@@ -176,6 +176,15 @@ fn a_client_that_gives_up_or_goes_leaves_nothing_running() {
 
     let id = mcp.start_call("vm_run", run());
     until("the VM runs", runs);
+    let progress = |mcp: &Mcp| {
+        let told = mcp.notifications.iter();
+        let told = told.filter(|told| told["method"] == "notifications/progress");
+        told.map(|told| told["params"]["progress"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    until("progress is told", || {
+        mcp.request("ping", json!({}));
+        (!progress(&mcp).is_empty()).then_some(())
+    });
     mcp.notify("notifications/cancelled", json!({ "requestId": id, "reason": "test" }));
     until("the VM is gone", gone);
     assert_eq!(
@@ -183,9 +192,7 @@ fn a_client_that_gives_up_or_goes_leaves_nothing_running() {
         json!({}),
         "a cancelled call has no answer"
     );
-    let told = mcp.notifications.iter().filter(|told| told["method"] == "notifications/progress");
-    let told: Vec<f64> = told.map(|told| told["params"]["progress"].as_f64().unwrap()).collect();
-    assert!(!told.is_empty() && told.is_sorted(), "{told:?}");
+    assert!(progress(&mcp).is_sorted(), "{:?}", progress(&mcp));
 
     mcp.start_call("vm_run", run());
     until("the VM runs", runs);
