@@ -1,48 +1,60 @@
-//! Times what the store does with a directory: `measure SOURCE SCRATCH`. SCRATCH must not exist and
-//! gets the store and a checkout.
+//! Times what the store does with a directory: `measure SOURCE SCRATCH [STEP...]`. SCRATCH gets the
+//! store and, for the steps `checkout` and `durable`, a copy of the source, which must not be
+//! there yet. Steps are `ingest`, `verify`, `checkout`, `durable`, `open`; all in this order when
+//! none is given.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use pyro_format::TreePath;
+use pyro_format::{BaselineId, TreePath};
 use pyro_store::{CheckoutOptions, IngestOptions, IngestSource, Store, StoreOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let mut args = std::env::args_os().skip(1);
     let (Some(source), Some(scratch)) = (args.next(), args.next()) else {
-        return Err("usage: measure SOURCE SCRATCH".into());
+        return Err("usage: measure SOURCE SCRATCH [STEP...]".into());
     };
+    let (source, scratch) = (PathBuf::from(source), PathBuf::from(scratch));
+    let mut steps: Vec<String> = args.map(|step| step.to_string_lossy().into_owned()).collect();
+    if steps.is_empty() {
+        steps = ["ingest", "ingest", "verify", "checkout", "durable", "open"].map(Into::into).into();
+    }
     std::fs::create_dir_all(&scratch)?;
-    let store = Store::open(&scratch.join("store"), StoreOptions::default())?;
-    let source = IngestSource::detect(&source)?;
-    let mut baseline = None;
-    for what in ["ingest", "unchanged again"] {
-        let report = store.ingest(&source, &IngestOptions::default(), &())?;
-        println!(
-            "{what}: {:.2?}, {} files ({} not opened), {} bytes, {} new, {} stored",
-            report.duration,
-            report.file_count,
-            report.files_unchanged,
-            report.bytes_total,
-            report.bytes_new,
-            report.stored_bytes
-        );
-        baseline = Some(report.baseline);
-    }
-    let baseline = baseline.ok_or("nothing was ingested")?;
     let started = Instant::now();
-    let report = store.verify(&())?;
-    println!("verify: {:.2?}, clean: {}", started.elapsed(), report.is_clean());
-    for durable in [false, true] {
+    let store = Store::open(&scratch.join("store"), StoreOptions::default())?;
+    println!("open: {:.2?}", started.elapsed());
+    for step in &steps {
         let started = Instant::now();
-        let dest = scratch.join(format!("out-{durable}"));
-        let options = CheckoutOptions { force: false, durable };
-        let report = store.checkout_baseline(baseline, &TreePath::root(), &dest, &options, &())?;
-        println!("checkout (durable: {durable}): {:.2?}, {report:?}", started.elapsed());
+        let what = match step.as_str() {
+            "ingest" => {
+                let source = IngestSource::detect(&source)?;
+                let report = store.ingest(&source, &IngestOptions::default(), &())?;
+                format!(
+                    "{} files ({} not opened), {} bytes, {} new, {} stored",
+                    report.file_count,
+                    report.files_unchanged,
+                    report.bytes_total,
+                    report.bytes_new,
+                    report.stored_bytes
+                )
+            }
+            "verify" => format!("clean: {}", store.verify(&())?.is_clean()),
+            "checkout" | "durable" => {
+                let options = CheckoutOptions { force: false, durable: step == "durable" };
+                let (baseline, dest) = (newest(&store)?, scratch.join(step));
+                let root = TreePath::root();
+                let report = store.checkout_baseline(baseline, &root, &dest, &options, &())?;
+                format!("{report:?}")
+            }
+            "open" => format!("{:?}", store.stats()?),
+            other => return Err(format!("no step is called '{other}'").into()),
+        };
+        println!("{step}: {:.2?}, {what}", started.elapsed());
     }
-    drop(store);
-    let started = Instant::now();
-    let store = Store::open(&scratch.join("store"), StoreOptions::default())?;
-    println!("open: {:.2?}, {:?}", started.elapsed(), store.stats()?);
     Ok(())
+}
+
+fn newest(store: &Store) -> Result<BaselineId, Box<dyn std::error::Error>> {
+    let baselines = store.baselines()?;
+    Ok(baselines.last().ok_or("the store has no baseline")?.id)
 }

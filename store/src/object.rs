@@ -1,6 +1,7 @@
 //! What a pack holds: typed, hashed byte strings.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ impl fmt::Display for Kind {
 }
 
 /// Names one object in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectKey {
     /// What it is.
     pub kind: Kind,
@@ -73,6 +74,14 @@ impl ObjectKey {
     /// First four bytes of the id: what the index keeps in memory.
     pub(crate) fn prefix(&self) -> u32 {
         u32::from_le_bytes([self.id[0], self.id[1], self.id[2], self.id[3]])
+    }
+}
+
+/// The id is a hash already: eight bytes of it are as good as all for finding a place in a map.
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.id;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 

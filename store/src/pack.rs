@@ -3,7 +3,7 @@
 //! ```text
 //! header │ frame │ frame │ … │ frame table │ records sorted by id │ trailer
 //! ```
-//! A frame is about 256 KiB of neighbouring objects compressed together, so that small files cost
+//! A frame is up to a MiB of neighbouring objects compressed together, so that small files cost
 //! what an archive of them would. The footer (frame table, records, trailer) is covered by the
 //! BLAKE3 digest in the trailer, which also names the pack; every frame by a checksum of its stored
 //! bytes; every object by its own id. A pack is written once and never changed.
@@ -14,7 +14,9 @@ mod writer;
 
 pub(crate) use layout::{Footer, Record};
 pub(crate) use reader::{Pack, decode_frame, frame_is_intact};
-pub(crate) use writer::{EncodedFrame, FrameBuilder, OpenPack, SealedPack};
+pub(crate) use writer::{
+    CONTENT_FRAME, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack, SealedPack,
+};
 
 #[cfg(test)]
 mod tests;

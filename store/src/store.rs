@@ -62,7 +62,7 @@ impl Default for StoreOptions {
             compression_level: 1,
             frame_cache_bytes: 64 * 1024 * 1024,
             threads: cores.clamp(2, 8),
-            pack_bytes: 128 * 1024 * 1024,
+            pack_bytes: 64 * 1024 * 1024,
             stat_margin: Duration::from_secs(40),
         }
     }

@@ -6,7 +6,9 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use pyro_format::{
     ChunkId, ChunkList, ChunkRef, FileId, RootId, RootNode, TimesId, TimesNode, Tree, TreeId,
@@ -14,7 +16,7 @@ use pyro_format::{
 
 use crate::error::{Error, IoContext, Result};
 use crate::object::ObjectKey;
-use crate::pack::{EncodedFrame, FrameBuilder, OpenPack};
+use crate::pack::{CONTENT_FRAME, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack};
 use crate::store::{Store, locked};
 
 /// What a writer added to the store.
@@ -33,9 +35,12 @@ pub struct Written {
 /// What the threads of one writer share: the pack being written and what is already in it.
 pub(crate) struct Batch {
     store: Store,
+    /// Whether objects are read back before they are published.
+    readable: bool,
     /// Objects taken on but not yet findable through the index.
     pending: Mutex<HashSet<ObjectKey>>,
     open: Mutex<Option<OpenPack>>,
+    background: Mutex<Option<Background>>,
     chunks: AtomicU64,
     chunk_bytes: AtomicU64,
     nodes: AtomicU64,
@@ -44,10 +49,16 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new(store: &Store) -> Arc<Self> {
+        Self::start(store, false)
+    }
+
+    fn start(store: &Store, readable: bool) -> Arc<Self> {
         Arc::new(Self {
             store: store.clone(),
+            readable,
             pending: Mutex::default(),
             open: Mutex::default(),
+            background: Mutex::default(),
             chunks: AtomicU64::new(0),
             chunk_bytes: AtomicU64::new(0),
             nodes: AtomicU64::new(0),
@@ -68,24 +79,55 @@ impl Batch {
         locked(&self.pending).insert(key)
     }
 
-    fn append(&self, frame: Option<EncodedFrame>) -> Result<()> {
+    /// Writing goes on while what was written before is synced by a thread in the background.
+    fn append(self: &Arc<Self>, frame: Option<EncodedFrame>) -> Result<()> {
         let Some(frame) = frame else { return Ok(()) };
-        let full = {
+        let (full, written) = {
             let mut open = locked(&self.open);
             let pack = match &mut *open {
                 Some(pack) => pack,
-                empty => empty.insert(OpenPack::create(&self.store.shared.packs_dir())?),
+                empty => {
+                    let packs = self.store.shared.packs_dir();
+                    empty.insert(OpenPack::create(&packs, self.readable)?)
+                }
             };
             if pack.append(frame, self.store.shared.options.pack_bytes)? {
-                open.take()
+                (open.take(), None)
             } else {
-                None
+                (None, pack.wants_sync())
             }
         };
-        full.map_or(Ok(()), |pack| self.seal(pack))
+        match (full, written) {
+            (Some(pack), _) => {
+                let batch = self.clone();
+                self.in_background(Box::new(move || batch.seal(pack)))
+            }
+            (None, Some(file)) => self.in_background(Box::new(move || {
+                // An error here would not be told again by the sync that seals the pack.
+                file.sync_data().at("sync", "a new pack")
+            })),
+            (None, None) => Ok(()),
+        }
     }
 
-    /// Outside the lock: other threads go on with the next pack while this one is synced.
+    fn in_background(&self, job: Job) -> Result<()> {
+        let jobs = {
+            let mut background = locked(&self.background);
+            background.get_or_insert_with(Background::start).jobs.clone()
+        };
+        if jobs.send(job).is_ok() {
+            return Ok(());
+        }
+        // A job has failed; of several threads that notice, one gets the reason.
+        self.wait_for_background().and(Err(Error::Cancelled))
+    }
+
+    /// Until everything that was handed over is done.
+    fn wait_for_background(&self) -> Result<()> {
+        let background = locked(&self.background).take();
+        background.map_or(Ok(()), Background::end)
+    }
+
     fn seal(&self, pack: OpenPack) -> Result<()> {
         let sealed = pack.seal(&self.store.shared.packs_dir())?;
         self.stored_bytes.fetch_add(sealed.len, Ordering::Relaxed);
@@ -100,6 +142,7 @@ impl Batch {
     /// Makes everything durable and findable. All sinks must have been flushed.
     pub(crate) fn finish(&self) -> Result<Written> {
         let last = locked(&self.open).take();
+        self.wait_for_background()?;
         last.map_or(Ok(()), |pack| self.seal(pack))?;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(Written {
@@ -108,6 +151,29 @@ impl Batch {
             nodes: count(&self.nodes),
             stored_bytes: count(&self.stored_bytes),
         })
+    }
+}
+
+/// Something for the thread in the background to do.
+type Job = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// A thread that does one thing after the other. After a failure it does no more.
+struct Background {
+    /// Bounded: packs that wait to be sealed hold memory.
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Background {
+    fn start() -> Self {
+        let (jobs, queue) = sync_channel::<Job>(1);
+        let thread = std::thread::spawn(move || queue.into_iter().try_for_each(|job| job()));
+        Self { jobs, thread }
+    }
+
+    fn end(self) -> Result<()> {
+        drop(self.jobs);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -122,8 +188,11 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(batch: &Arc<Batch>) -> Result<Self> {
         let level = batch.store.shared.options.compression_level;
-        let builder = || FrameBuilder::new(level).at("start compression for", batch.store.dir());
-        Ok(Self { batch: batch.clone(), payload: builder()?, nodes: builder()? })
+        let builder = |target| {
+            FrameBuilder::new(level, target).at("start compression for", batch.store.dir())
+        };
+        let (payload, nodes) = (builder(CONTENT_FRAME)?, builder(NODE_FRAME)?);
+        Ok(Self { batch: batch.clone(), payload, nodes })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -208,7 +277,7 @@ pub struct StoreWriter {
 impl Store {
     /// Starts adding objects. Nothing is promised before [`StoreWriter::commit`].
     pub fn writer(&self) -> Result<StoreWriter> {
-        Ok(StoreWriter { sink: Sink::new(&Batch::new(self))? })
+        Ok(StoreWriter { sink: Sink::new(&Batch::start(self, true))? })
     }
 }
 
@@ -262,10 +331,17 @@ impl StoreWriter {
         if locked(&self.sink.batch.pending).contains(&key) {
             self.sink.flush_payload()?;
         }
-        match &*locked(&self.sink.batch.open) {
-            Some(pack) => pack.read(&key)?.ok_or(Error::Missing(key)),
-            // The flush may have filled the pack and published it.
-            None => self.sink.store().get(key).map(|bytes| bytes.to_vec()),
+        let open = match &*locked(&self.sink.batch.open) {
+            Some(pack) => pack.read(&key)?,
+            None => None,
+        };
+        match open {
+            Some(bytes) => Ok(bytes),
+            // Its pack is full, and being published.
+            None => {
+                self.sink.batch.wait_for_background()?;
+                self.sink.store().get(key).map(|bytes| bytes.to_vec())
+            }
         }
     }
 }

@@ -14,16 +14,19 @@ use super::layout::{Encoding, Footer, Frame, HEADER, Record, checksum};
 use crate::error::{Error, IoContext, Result};
 use crate::object::ObjectKey;
 
-/// A frame is closed when it holds this many bytes. Larger frames compress better and cost more
-/// per small random read (0.2 ms at this size).
-pub(crate) const FRAME_TARGET: usize = 256 * 1024;
+/// A frame of content is closed when it holds this many bytes. Larger frames compress better and
+/// cost more per small random read (0.7 ms at this size).
+pub(crate) const CONTENT_FRAME: usize = 1024 * 1024;
+/// The same for nodes: ids do not compress, so that little is gained by more.
+pub(crate) const NODE_FRAME: usize = 256 * 1024;
 /// A pack is closed when it holds this many objects, whatever their size, so that its footer and
 /// its index segment stay small.
-const PACK_OBJECTS: usize = 1 << 18;
+const PACK_OBJECTS: usize = 1 << 16;
 
 /// Gathers neighbouring objects and compresses them together. One for each thread.
 pub(crate) struct FrameBuilder {
     raw: Vec<u8>,
+    target: usize,
     objects: Vec<(ObjectKey, u32, u32)>,
     compressor: Compressor<'static>,
 }
@@ -38,9 +41,11 @@ pub(crate) struct EncodedFrame {
 }
 
 impl FrameBuilder {
-    pub(crate) fn new(level: i32) -> io::Result<Self> {
+    /// Closes frames at `target` bytes, or the object after.
+    pub(crate) fn new(level: i32, target: usize) -> io::Result<Self> {
         Ok(Self {
-            raw: Vec::with_capacity(FRAME_TARGET * 2),
+            raw: Vec::new(),
+            target,
             objects: Vec::new(),
             compressor: Compressor::new(level)?,
         })
@@ -50,7 +55,7 @@ impl FrameBuilder {
     pub(crate) fn add(&mut self, key: ObjectKey, bytes: &[u8]) -> bool {
         self.objects.push((key, self.raw.len() as u32, bytes.len() as u32));
         self.raw.extend_from_slice(bytes);
-        self.raw.len() >= FRAME_TARGET
+        self.raw.len() >= self.target
     }
 
     /// Compresses what was gathered; none if there is nothing.
@@ -73,12 +78,19 @@ impl FrameBuilder {
     }
 }
 
+/// Bytes after which what was written is worth syncing, so that little is left to be when the pack
+/// is sealed.
+const SYNC_BYTES: u64 = 16 * 1024 * 1024;
+
 /// A pack that is still being written, in a temporary file.
 pub(crate) struct OpenPack {
     temp: NamedTempFile,
     len: u64,
+    /// Of those, so many bytes are synced or about to be.
+    synced: u64,
     footer: Footer,
-    by_key: HashMap<ObjectKey, u32>,
+    /// Where each object's record is, if objects are to be read back before the pack is sealed.
+    by_key: Option<HashMap<ObjectKey, u32>>,
 }
 
 /// A pack that is durable and has its name.
@@ -89,8 +101,9 @@ pub(crate) struct SealedPack {
 }
 
 impl OpenPack {
-    /// Starts a pack in `dir`, which must be where it will stay.
-    pub(crate) fn create(dir: &Path) -> Result<Self> {
+    /// Starts a pack in `dir`, which must be where it will stay. Only a `readable` one can be read
+    /// from before it is sealed; that takes memory for each object.
+    pub(crate) fn create(dir: &Path, readable: bool) -> Result<Self> {
         let mut temp = tempfile::Builder::new()
             .prefix(pyro_durable::TEMP_PREFIX)
             .tempfile_in(dir)
@@ -99,8 +112,9 @@ impl OpenPack {
         Ok(Self {
             temp,
             len: HEADER.len() as u64,
+            synced: 0,
             footer: Footer { frames: Vec::new(), records: Vec::new() },
-            by_key: HashMap::new(),
+            by_key: readable.then(HashMap::new),
         })
     }
 
@@ -110,7 +124,9 @@ impl OpenPack {
         self.temp.write_all(&frame.stored).at("write", self.temp.path())?;
         let number = self.footer.frames.len() as u32;
         for (key, offset, len) in frame.objects {
-            self.by_key.insert(key, self.footer.records.len() as u32);
+            if let Some(by_key) = &mut self.by_key {
+                by_key.insert(key, self.footer.records.len() as u32);
+            }
             self.footer.records.push(Record { key, frame: number, offset, len });
         }
         self.footer.frames.push(Frame {
@@ -124,9 +140,19 @@ impl OpenPack {
         Ok(self.len >= limit || self.footer.records.len() >= PACK_OBJECTS)
     }
 
+    /// The file, when enough of it was written since the last time to be worth a sync.
+    pub(crate) fn wants_sync(&mut self) -> Option<File> {
+        if self.len - self.synced < SYNC_BYTES {
+            return None;
+        }
+        self.synced = self.len;
+        self.temp.as_file().try_clone().ok()
+    }
+
     /// Reads an object back from the unfinished pack; none if it is not in it.
     pub(crate) fn read(&self, key: &ObjectKey) -> Result<Option<Vec<u8>>> {
-        let Some(record) = self.by_key.get(key).map(|at| self.footer.records[*at as usize]) else {
+        let place = self.by_key.as_ref().and_then(|by_key| by_key.get(key));
+        let Some(record) = place.map(|at| self.footer.records[*at as usize]) else {
             return Ok(None);
         };
         let frame = &self.footer.frames[record.frame as usize];
