@@ -2,7 +2,7 @@
 //!
 //! Never the only place of anything: sled's flush does not survive the loss of power. Every value
 //! carries a checksum, and a database that does not open or does not check is thrown away and
-//! filled again from the packs.
+//! filled again from the packs. Values are few and large: sled's memory and time go by records.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,9 +16,13 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Milliseconds between sled's flushes: what is lost with a crash is only rebuilt.
 const FLUSH_MS: u64 = 2_000;
 
+/// Where the sessions are whose entries in the stat cache are trusted.
+const TRUST: &[u8] = b"trust";
+
 pub(crate) struct Catalog {
     segments: sled::Tree,
     stats: sled::Tree,
+    state: sled::Tree,
     db: sled::Db,
 }
 
@@ -46,8 +50,14 @@ impl Catalog {
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(FLUSH_MS))
             .open()?;
-        let catalog =
-            Self { segments: db.open_tree("segments")?, stats: db.open_tree("stats")?, db };
+        let catalog = Self {
+            segments: db.open_tree("segments")?,
+            stats: db.open_tree("inodes")?,
+            state: db.open_tree("state")?,
+            db,
+        };
+        // Of an earlier layout.
+        catalog.db.drop_tree("stats")?;
         // Touches every page of the segments, so that damage shows here.
         for segment in &catalog.segments {
             segment?;
@@ -75,25 +85,49 @@ impl Catalog {
         Ok(())
     }
 
-    /// Forgets segments of packs that are not among `known`.
-    pub(crate) fn retain_segments(&self, known: impl Fn(&[u8]) -> bool) -> Result<()> {
+    /// Forgets segments of packs that are not among `known`; whether there were any.
+    pub(crate) fn retain_segments(&self, known: impl Fn(&[u8]) -> bool) -> Result<bool> {
+        let mut removed = false;
         for key in self.segments.iter().keys() {
             let key = key?;
             if !known(&key) {
                 self.segments.remove(key)?;
+                removed = true;
             }
         }
-        Ok(())
+        Ok(removed)
     }
 
-    /// What was remembered about a directory; none if nothing sound was.
+    /// What was remembered about some inodes; none if nothing sound was.
     pub(crate) fn stats(&self, key: &[u8]) -> Option<Vec<u8>> {
         unseal(&self.stats.get(key).ok()??).map(<[u8]>::to_vec)
     }
 
-    /// Remembers something about a directory.
+    /// Remembers something about some inodes.
     pub(crate) fn put_stats(&self, key: &[u8], body: Vec<u8>) -> Result<()> {
         self.stats.insert(key, seal(body))?;
+        Ok(())
+    }
+
+    /// The sessions that were trusted; none if nothing sound was remembered.
+    pub(crate) fn trust(&self) -> Option<Vec<u8>> {
+        unseal(&self.state.get(TRUST).ok()??).map(<[u8]>::to_vec)
+    }
+
+    /// Remembers which sessions are trusted.
+    pub(crate) fn put_trust(&self, body: Vec<u8>) -> Result<()> {
+        self.state.insert(TRUST, seal(body))?;
+        Ok(())
+    }
+
+    /// Forgets all inodes.
+    pub(crate) fn clear_stats(&self) -> Result<()> {
+        Ok(self.stats.clear()?)
+    }
+
+    /// Writes everything to the disk, as well as sled can.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.db.flush()?;
         Ok(())
     }
 }
@@ -101,7 +135,7 @@ impl Catalog {
 impl Drop for Catalog {
     fn drop(&mut self) {
         // Only a cache: what cannot be flushed is rebuilt at the next open.
-        let _ = self.db.flush();
+        let _ = self.flush();
     }
 }
 

@@ -26,10 +26,12 @@ use std::time::{Duration, Instant};
 
 use pyro_format::{BaselineId, BaselineKey, Mtime, Node, RootId, RootNode, TimesId};
 
+use statcache::StatCache;
+
 use crate::baseline::{BaselineRecord, PathBytes, Skipped, Warning, now_ms};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::store::{Store, locked};
+use crate::store::{Shared, Store, locked};
 use crate::writer::{Batch, Sink, Written};
 
 /// What is taken in.
@@ -178,10 +180,29 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<IngestReport> {
         let started = Instant::now();
+        // Once more only if something left the store meanwhile that the stat cache relied on.
+        loop {
+            if let Some(report) = self.ingest_once(source, options, progress, started)? {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn ingest_once(
+        &self,
+        source: &IngestSource,
+        options: &IngestOptions,
+        progress: &dyn Progress,
+        started: Instant,
+    ) -> Result<Option<IngestReport>> {
+        let Shared { trust, catalog, .. } = &*self.shared;
+        let stats = StatCache::new(self, trust.begin(catalog)?);
         let batch = Batch::new(self);
         let tally = Tally::default();
         let top = match source {
-            IngestSource::Directory(path) => walk::ingest(&batch, path, options, &tally, progress)?,
+            IngestSource::Directory(path) => {
+                walk::ingest(&batch, path, options, &stats, &tally, progress)?
+            }
             IngestSource::Archive(path) => {
                 archive::ingest(&batch, path, options, &tally, progress)?
             }
@@ -190,12 +211,16 @@ impl Store {
         let root = sink.put_root(&top.root)?;
         sink.flush()?;
         let written = batch.finish()?;
+        let session = stats.finish()?;
         let key = BaselineKey { root, times: top.times, mtime: top.mtime };
         let report = report(key, written, tally, started);
+        let Some(gate) = trust.gate(&session) else { return Ok(None) };
         if !options.unrecorded {
             self.record_baseline(&record(&report, source.path()))?;
         }
-        Ok(report)
+        drop(gate);
+        trust.commit(session, catalog)?;
+        Ok(Some(report))
     }
 
     /// Takes in one regular file or symbolic link; a link is stored, not followed. Writes no

@@ -29,6 +29,7 @@ mod pack;
 mod progress;
 mod read;
 mod store;
+mod trust;
 mod verify;
 mod writer;
 

@@ -26,6 +26,7 @@ use crate::lru::Lru;
 use crate::object::{ObjectBytes, ObjectKey};
 use crate::pack::{Pack, SealedPack, decode_frame};
 use crate::read::FileLayout;
+use crate::trust::Trust;
 
 /// The format this program writes, and the newest it reads.
 const FORMAT: u32 = 1;
@@ -90,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) options: StoreOptions,
     pub(crate) catalog: Catalog,
+    pub(crate) trust: Trust,
     index: RwLock<Index>,
     frames: Mutex<Frames>,
     files: Mutex<Lru<u32, Arc<File>>>,
@@ -127,6 +129,7 @@ impl Store {
         checkout::remove_abandoned(&dir.join("checkouts"))?;
         let catalog = Catalog::open(&dir.join("index"))?;
         let (index, damaged) = load_index(&dir.join("packs"), &catalog)?;
+        let trust = Trust::load(&catalog)?;
         let shared = Shared {
             index: RwLock::new(index),
             frames: Mutex::new(Lru::new(options.frame_cache_bytes)),
@@ -136,6 +139,7 @@ impl Store {
             dir,
             options,
             catalog,
+            trust,
             damaged,
             _lock: lock,
         };
@@ -344,8 +348,11 @@ fn load_index(packs: &Path, catalog: &Catalog) -> Result<(Index, Vec<DamagedPack
             }
         }
     }
-    catalog.retain_segments(|digest| {
+    let gone = catalog.retain_segments(|digest| {
         <[u8; 32]>::try_from(digest).is_ok_and(|digest| known.contains(&digest))
     })?;
+    if gone || !damaged.is_empty() {
+        Trust::load(catalog)?.lose(catalog, || Ok(()))?;
+    }
     Ok((index, damaged))
 }

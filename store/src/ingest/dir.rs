@@ -25,8 +25,7 @@ pub(super) struct DirState {
     pub(super) entries: Vec<(Entry, TimesEntry)>,
     /// The ignore patterns that hold inside.
     pub(super) ignores: Option<Arc<Ignores>>,
-    /// What the stat cache had, and what it shall have.
-    pub(super) cached: Option<Vec<u8>>,
+    /// What the stat cache shall have.
     pub(super) remember: Vec<(Meta, FileId)>,
 }
 

@@ -5,71 +5,162 @@
 //! may be written without a new time until the kernel has flushed them, which it does after 30
 //! seconds (`vm.dirty_expire_centisecs`) and a flusher's turn of 5: hence the default margin of
 //! [`StoreOptions`](crate::StoreOptions).
+//!
+//! Entries are kept by inode, not by path: a directory that was moved, and a tree of hard links to
+//! another, are known. Neighbouring inodes, which mostly are neighbours in the tree too, share one
+//! record of the database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyro_format::{FileId, Mtime};
 
 use super::file::Meta;
+use crate::error::Result;
+use crate::lru::Lru;
+use crate::store::{Store, locked};
+use crate::trust::Session;
 
-/// inode, size, two times of 12 bytes, file id.
-const RECORD: usize = 8 + 8 + 12 + 12 + 32;
+/// Inodes that share a record: up to 38 KiB.
+const SHARD_BITS: u32 = 9;
+/// Bytes of records kept while an ingest reads them.
+const CACHED: usize = 8 << 20;
+/// Entries that wait to be written: up to 5 MiB.
+const WAITING: usize = 1 << 16;
 
-/// Files of one directory by inode number.
-#[derive(Default)]
-pub(super) struct KnownFiles {
-    files: HashMap<u64, ([u8; RECORD - 40], FileId)>,
+/// inode, then what `stat` says.
+const STAT: usize = 8 + 8 + 12 + 12;
+/// The file id, and the session that made the entry.
+const ENTRY: usize = STAT + 32 + 4;
+
+type ShardKey = [u8; 16];
+type Shard = Arc<Vec<u8>>;
+
+/// The stat cache, as one ingest uses it.
+pub(super) struct StatCache {
+    store: Store,
+    session: Session,
+    shards: Mutex<Lru<ShardKey, Shard>>,
+    waiting: Mutex<Waiting>,
 }
 
-/// The key under which a directory's files are remembered.
-pub(super) fn key(dev: u64, ino: u64) -> [u8; 16] {
+#[derive(Default)]
+struct Waiting {
+    shards: HashMap<ShardKey, BTreeMap<u64, [u8; ENTRY]>>,
+    entries: usize,
+}
+
+/// The record that one thread looked into last.
+#[derive(Default)]
+pub(super) struct LastShard(Option<(ShardKey, Shard)>);
+
+/// A file that is as it was.
+pub(super) struct Known {
+    pub(super) file: FileId,
+    /// Its content is stored; otherwise that must be looked up.
+    pub(super) stored: bool,
+}
+
+impl StatCache {
+    pub(super) fn new(store: &Store, session: Session) -> Self {
+        let (shards, waiting) = (Mutex::new(Lru::new(CACHED)), Mutex::default());
+        Self { store: store.clone(), session, shards, waiting }
+    }
+
+    /// What is known of a file.
+    pub(super) fn get(&self, meta: &Meta, last: &mut LastShard) -> Option<Known> {
+        let key = shard_key(meta);
+        let shard = match &last.0 {
+            Some((last, shard)) if *last == key => shard,
+            _ => {
+                let shard = self.shard(key);
+                &last.0.insert((key, shard)).1
+            }
+        };
+        let entry = find(shard, meta.ino)?;
+        if entry[..STAT] != stat_bytes(meta) {
+            return None;
+        }
+        let (id, session) = entry[STAT..].split_at(32);
+        let session = session.try_into().map_or(0, u32::from_le_bytes);
+        let file = FileId::from_bytes(id.try_into().ok()?);
+        Some(Known { file, stored: self.session.trusts(session) })
+    }
+
+    fn shard(&self, key: ShardKey) -> Shard {
+        if let Some(shard) = locked(&self.shards).get(&key) {
+            return shard;
+        }
+        let shard = Arc::new(self.store.shared.catalog.stats(&key).unwrap_or_default());
+        locked(&self.shards).insert(key, shard.clone(), shard.len() + ENTRY);
+        shard
+    }
+
+    /// Remembers files that were read, or looked up, in this session.
+    pub(super) fn remember(&self, files: &[(Meta, FileId)]) -> Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let full = {
+            let mut waiting = locked(&self.waiting);
+            for (meta, file) in files {
+                let mut entry = [0; ENTRY];
+                entry[..STAT].copy_from_slice(&stat_bytes(meta));
+                entry[STAT..STAT + 32].copy_from_slice(file.as_bytes());
+                entry[STAT + 32..].copy_from_slice(&self.session.number.to_le_bytes());
+                waiting.shards.entry(shard_key(meta)).or_default().insert(meta.ino, entry);
+            }
+            waiting.entries += files.len();
+            (waiting.entries >= WAITING).then(|| std::mem::take(&mut *waiting))
+        };
+        full.map_or(Ok(()), |waiting| self.write(waiting))
+    }
+
+    fn write(&self, waiting: Waiting) -> Result<()> {
+        let catalog = &self.store.shared.catalog;
+        for (key, mut entries) in waiting.shards {
+            for old in catalog.stats(&key).unwrap_or_default().as_chunks::<ENTRY>().0 {
+                entries.entry(inode(old)).or_insert(*old);
+            }
+            let body = entries.into_values().flatten().collect();
+            catalog.put_stats(&key, body)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits. The session is to be trusted once everything it stored is durable.
+    pub(super) fn finish(self) -> Result<Session> {
+        let waiting = std::mem::take(&mut *locked(&self.waiting));
+        self.write(waiting)?;
+        Ok(self.session)
+    }
+}
+
+fn shard_key(meta: &Meta) -> ShardKey {
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&dev.to_le_bytes());
-    key[8..].copy_from_slice(&ino.to_le_bytes());
+    key[..8].copy_from_slice(&meta.dev.to_be_bytes());
+    key[8..].copy_from_slice(&(meta.ino >> SHARD_BITS).to_be_bytes());
     key
 }
 
-impl KnownFiles {
-    pub(super) fn decode(bytes: &[u8]) -> Self {
-        let mut files = HashMap::with_capacity(bytes.len() / RECORD);
-        for record in bytes.chunks_exact(RECORD) {
-            let (stat, id) = record.split_at(40);
-            let mut ino = [0; 8];
-            ino.copy_from_slice(&stat[..8]);
-            let mut rest = [0; 32];
-            rest.copy_from_slice(&stat[8..]);
-            let mut digest = [0; 32];
-            digest.copy_from_slice(id);
-            files.insert(u64::from_le_bytes(ino), (rest, FileId::from_bytes(digest)));
-        }
-        Self { files }
-    }
-
-    /// The content of a file that is as it was.
-    pub(super) fn get(&self, meta: &Meta) -> Option<FileId> {
-        let (stat, file) = self.files.get(&meta.ino)?;
-        (*stat == stat_bytes(meta)).then_some(*file)
-    }
+fn inode(entry: &[u8; ENTRY]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *entry;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// What is to be remembered of a directory, sorted by inode number.
-pub(super) fn encode(mut files: Vec<(Meta, FileId)>) -> Vec<u8> {
-    files.sort_unstable_by_key(|(meta, _)| meta.ino);
-    files.dedup_by_key(|(meta, _)| meta.ino);
-    let mut bytes = Vec::with_capacity(files.len() * RECORD);
-    for (meta, file) in files {
-        bytes.extend_from_slice(&meta.ino.to_le_bytes());
-        bytes.extend_from_slice(&stat_bytes(&meta));
-        bytes.extend_from_slice(file.as_bytes());
-    }
-    bytes
+/// Entries are sorted by inode.
+fn find(shard: &[u8], ino: u64) -> Option<&[u8; ENTRY]> {
+    let entries = shard.as_chunks::<ENTRY>().0;
+    let at = entries.binary_search_by_key(&ino, inode).ok()?;
+    entries.get(at)
 }
 
-fn stat_bytes(meta: &Meta) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&meta.size.to_le_bytes());
-    for (at, time) in [(8, meta.mtime), (20, meta.ctime)] {
+fn stat_bytes(meta: &Meta) -> [u8; STAT] {
+    let mut bytes = [0; STAT];
+    bytes[..8].copy_from_slice(&meta.ino.to_le_bytes());
+    bytes[8..16].copy_from_slice(&meta.size.to_le_bytes());
+    for (at, time) in [(16, meta.mtime), (28, meta.ctime)] {
         bytes[at..at + 8].copy_from_slice(&time.secs.to_le_bytes());
         bytes[at + 8..at + 12].copy_from_slice(&time.nanos.to_le_bytes());
     }

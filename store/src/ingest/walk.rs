@@ -17,7 +17,7 @@ use super::dir::{Dir, FileTask, groups, split};
 use super::file::{self, Meta, Outcome};
 use super::filter::{Excludes, Ignores};
 use super::source::named;
-use super::statcache::{self, KnownFiles};
+use super::statcache::{self, LastShard, StatCache};
 use super::stream::Cutter;
 use super::{IngestOptions, Tally, Top, git, sinks};
 use crate::baseline::{PathBytes, SkipReason};
@@ -31,6 +31,7 @@ pub(super) struct Worker {
     sink: Sink,
     cutter: Cutter,
     listing: Vec<MaybeUninit<u8>>,
+    last_shard: LastShard,
 }
 
 struct Walk<'a> {
@@ -38,6 +39,7 @@ struct Walk<'a> {
     source: &'a Path,
     options: &'a IngestOptions,
     excludes: Excludes,
+    stats: &'a StatCache,
     tally: &'a Tally,
     progress: &'a dyn Progress,
     store_dir: Meta,
@@ -49,6 +51,7 @@ pub(super) fn ingest(
     batch: &Arc<Batch>,
     source: &Path,
     options: &IngestOptions,
+    stats: &StatCache,
     tally: &Tally,
     progress: &dyn Progress,
 ) -> Result<Top> {
@@ -58,7 +61,8 @@ pub(super) fn ingest(
     let store = batch.store();
     for sink in sinks(batch)? {
         let listing = vec![MaybeUninit::uninit(); 64 * 1024];
-        workers.push(Worker { sink, cutter: Cutter::new(), listing });
+        let last_shard = LastShard::default();
+        workers.push(Worker { sink, cutter: Cutter::new(), listing, last_shard });
     }
     let resolved = source.canonicalize().at("read", source)?;
     let keeps_all = excludes.is_empty() && !options.gitignore;
@@ -74,6 +78,7 @@ pub(super) fn ingest(
         source,
         options,
         excludes,
+        stats,
         tally,
         progress,
         store_dir: Meta::new(&fstat(&store_dir).at("read", store.dir())?),
@@ -152,10 +157,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The content of a file the stat cache knows, if the store still has it.
-    fn known(&self, known: &KnownFiles, meta: &Meta) -> Result<Option<FileId>> {
-        match known.get(meta) {
-            Some(file) if self.store.has_file(file, meta.size)? => Ok(Some(file)),
+    /// The content of a file the stat cache knows, if the store still has it; and whether the cache
+    /// should be told so.
+    fn known(&self, meta: &Meta, last: &mut LastShard) -> Result<Option<(FileId, bool)>> {
+        match self.stats.get(meta, last) {
+            Some(known) if known.stored => Ok(Some((known.file, false))),
+            Some(known) if self.store.has_file(known.file, meta.size)? => {
+                Ok(Some((known.file, true)))
+            }
             _ => Ok(None),
         }
     }
@@ -188,13 +197,7 @@ impl Descent for Walk<'_> {
         {
             ignores = Ignores::parse(&path, &lines, ignores);
         }
-        let cached = self.store.shared.catalog.stats(&statcache::key(meta.dev, meta.ino));
-        let known = cached.as_deref().map(KnownFiles::decode).unwrap_or_default();
-        {
-            let mut state = locked(&node.data.state);
-            state.meta = Some(meta);
-            state.cached = cached;
-        }
+        locked(&node.data.state).meta = Some(meta);
         let (mut entries, mut files, mut bytes) = (0, 0, 0);
         let mut tasks = Vec::new();
         let mut unchanged = Vec::new();
@@ -223,10 +226,10 @@ impl Descent for Walk<'_> {
                 FileType::RegularFile => {
                     let parsed = EntryName::parse(name)
                         .map_err(|source| Error::Name { path: at_path(name), source })?;
-                    match self.known(&known, &meta)? {
-                        Some(file) => {
+                    match self.known(&meta, &mut worker.last_shard)? {
+                        Some((file, remember)) => {
                             (files, bytes) = (files + 1, bytes + meta.size);
-                            unchanged.push((parsed, meta, file));
+                            unchanged.push((parsed, meta, file, remember));
                         }
                         None => tasks.push(FileTask { name: parsed, meta }),
                     }
@@ -263,9 +266,11 @@ impl Descent for Walk<'_> {
         }
         self.progress.advance(entries + files, bytes);
         let mut state = locked(&node.data.state);
-        for (name, meta, file) in unchanged {
+        for (name, meta, file, remember) in unchanged {
             state.add_file(name, &meta, meta.size, file);
-            state.remember.push((meta, file));
+            if remember {
+                state.remember.push((meta, file));
+            }
         }
         drop(state);
         found.dirs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -337,11 +342,7 @@ impl Descent for Walk<'_> {
     fn leave(&self, worker: &mut Worker, node: &DirNode<Dir>, _fds: &DirFds) -> Result<()> {
         let state = std::mem::take(&mut *locked(&node.data.state));
         let Some(meta) = state.meta else { return Ok(()) };
-        let remember = statcache::encode(state.remember);
-        if state.cached.as_deref().unwrap_or_default() != remember {
-            let key = statcache::key(meta.dev, meta.ino);
-            self.store.shared.catalog.put_stats(&key, remember)?;
-        }
+        self.stats.remember(&state.remember)?;
         let changing = || Error::Changing(self.host_path(&node.path()));
         let (tree, times) = split(state.entries).ok_or_else(changing)?;
         let tree = worker.sink.put_tree(&tree)?;
