@@ -18,6 +18,8 @@ const FLUSH_MS: u64 = 2_000;
 
 /// Where the sessions are whose entries in the stat cache are trusted.
 const TRUST: &[u8] = b"trust";
+/// Where the objects are that were found damaged.
+const DAMAGED: &[u8] = b"damaged";
 
 pub(crate) struct Catalog {
     segments: sled::Tree,
@@ -103,6 +105,17 @@ impl Catalog {
         unseal(&self.stats.get(key).ok()??).map(<[u8]>::to_vec)
     }
 
+    /// Every key under which something is remembered about inodes.
+    pub(crate) fn stat_keys(&self) -> impl Iterator<Item = Result<sled::IVec>> {
+        self.stats.iter().keys().map(|key| Ok(key?))
+    }
+
+    /// Forgets some inodes.
+    pub(crate) fn remove_stats(&self, key: &[u8]) -> Result<()> {
+        self.stats.remove(key)?;
+        Ok(())
+    }
+
     /// Remembers something about some inodes.
     pub(crate) fn put_stats(&self, key: &[u8], body: Vec<u8>) -> Result<()> {
         self.stats.insert(key, seal(body))?;
@@ -117,6 +130,34 @@ impl Catalog {
     /// Remembers which sessions are trusted.
     pub(crate) fn put_trust(&self, body: Vec<u8>) -> Result<()> {
         self.state.insert(TRUST, seal(body))?;
+        Ok(())
+    }
+
+    /// Objects that were found damaged: the digest of the pack, and the record in it.
+    pub(crate) fn damaged(&self) -> Vec<([u8; 32], u32)> {
+        let value = self.state.get(DAMAGED).ok().flatten();
+        let body = value.as_deref().and_then(unseal).unwrap_or_default();
+        let entries = body.as_chunks::<36>().0.iter();
+        entries
+            .filter_map(|entry| {
+                let (digest, record) = entry.split_first_chunk::<32>()?;
+                Some((*digest, u32::from_le_bytes(record.try_into().ok()?)))
+            })
+            .collect()
+    }
+
+    /// Remembers all objects that were found damaged.
+    pub(crate) fn put_damaged(&self, damaged: &[([u8; 32], u32)]) -> Result<()> {
+        let entry = |(digest, record): &([u8; 32], u32)| {
+            digest.iter().copied().chain(record.to_le_bytes()).collect::<Vec<u8>>()
+        };
+        self.state.insert(DAMAGED, seal(damaged.iter().flat_map(entry).collect()))?;
+        Ok(())
+    }
+
+    /// Forgets the segment of a pack.
+    pub(crate) fn remove_segment(&self, pack: &Pack) -> Result<()> {
+        self.segments.remove(pack.trailer.digest)?;
         Ok(())
     }
 

@@ -96,6 +96,14 @@ pub enum Error {
     /// No record of this baseline.
     #[error("the store has no baseline {0}")]
     NoBaseline(BaselineId),
+    /// Something that a baseline needs is not there.
+    #[error("baseline {baseline} is not whole: {missing} objects that it needs are missing")]
+    Incomplete {
+        /// Which baseline.
+        baseline: BaselineId,
+        /// How many objects cannot be had.
+        missing: u64,
+    },
     /// A baseline record that cannot be read.
     #[error("the baseline record {path:?} is damaged: {reason}")]
     BaselineRecord {

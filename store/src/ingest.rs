@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use pyro_format::{BaselineId, BaselineKey, Mtime, Node, RootId, RootNode, TimesId};
 
 use statcache::StatCache;
+pub(crate) use statcache::forget_unstored;
 
 use crate::baseline::{BaselineRecord, PathBytes, Skipped, Warning, now_ms};
 use crate::error::Result;

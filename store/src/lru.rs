@@ -51,7 +51,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
         }
     }
 
-    fn remove(&mut self, key: &K) {
+    pub(crate) fn remove(&mut self, key: &K) {
         if let Some(slot) = self.slots.remove(key) {
             self.order.remove(&slot.used);
             self.weight -= slot.weight;

@@ -113,7 +113,8 @@ impl Store {
                 check_size(file, size, layout)
             }
             None if self.has_chunk(file.sole_chunk()) => Ok(sole()),
-            None => Err(Error::Missing(file.sole_chunk().into())),
+            // If it is there but damaged, that is the error.
+            None => self.get(file.sole_chunk()).map(|_| sole()),
         }
     }
 

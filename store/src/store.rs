@@ -9,10 +9,10 @@
 //! index/       sled: rebuilt from packs/ whenever it is missing or broken
 //! ```
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use pyro_format::{FileId, Tree, TreeId};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Catalog;
 use crate::checkout;
 use crate::error::{Error, IoContext, Result};
+use crate::holds::Holds;
 use crate::index::{Candidate, Index};
 use crate::lru::Lru;
 use crate::object::{ObjectBytes, ObjectKey};
@@ -28,8 +29,9 @@ use crate::pack::{Pack, SealedPack, decode_frame};
 use crate::read::FileLayout;
 use crate::trust::Trust;
 
-/// The format this program writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// The format this program writes, and the newest it reads. Since 2 packs may be dense; stores of
+/// format 1 become stores of format 2 when they are opened.
+const FORMAT: u32 = 2;
 const VERSION_FILE: &str = "version";
 const OURS: [&str; 5] = ["lock", "packs", "baselines", "checkouts", "index"];
 
@@ -45,6 +47,8 @@ const CACHED_CHUNKS: usize = 200_000;
 pub struct StoreOptions {
     /// zstd level for new frames. 1 is nearly as fast as the negative levels and 15 % smaller.
     pub compression_level: i32,
+    /// zstd level for what is written again when nobody waits.
+    pub dense_level: i32,
     /// Bytes of decompressed frames kept for reading.
     pub frame_cache_bytes: usize,
     /// Threads that read, hash and compress.
@@ -61,6 +65,7 @@ impl Default for StoreOptions {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
         Self {
             compression_level: 1,
+            dense_level: 7,
             frame_cache_bytes: 64 * 1024 * 1024,
             threads: cores.clamp(2, 8),
             pack_bytes: 64 * 1024 * 1024,
@@ -84,6 +89,12 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// Where an object is kept: its pack and record.
+pub(crate) struct Home {
+    pub(crate) place: (u32, u32),
+    pub(crate) damaged: bool,
+}
+
 /// A decompressed frame, by the numbers of its pack and of it in the pack.
 type Frames = Lru<(u32, u32), Arc<Vec<u8>>>;
 
@@ -92,12 +103,17 @@ pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
     pub(crate) catalog: Catalog,
     pub(crate) trust: Trust,
-    index: RwLock<Index>,
+    pub(crate) index: RwLock<Index>,
+    pub(crate) holds: Holds,
+    /// Held shared by those who go through the packs, exclusively while packs leave.
+    leaving: RwLock<()>,
+    /// Held by the one collection that runs.
+    pub(crate) collecting: Mutex<()>,
     frames: Mutex<Frames>,
     files: Mutex<Lru<u32, Arc<File>>>,
     pub(crate) trees: Mutex<Lru<TreeId, Arc<Tree>>>,
     pub(crate) layouts: Mutex<Lru<FileId, Arc<FileLayout>>>,
-    damaged: Vec<DamagedPack>,
+    pub(crate) damaged: Mutex<Vec<DamagedPack>>,
     /// Released when the last clone goes.
     _lock: File,
 }
@@ -132,6 +148,9 @@ impl Store {
         let trust = Trust::load(&catalog)?;
         let shared = Shared {
             index: RwLock::new(index),
+            holds: Holds::default(),
+            leaving: RwLock::default(),
+            collecting: Mutex::default(),
             frames: Mutex::new(Lru::new(options.frame_cache_bytes)),
             files: Mutex::new(Lru::new(OPEN_FILES)),
             trees: Mutex::new(Lru::new(CACHED_ENTRIES)),
@@ -140,7 +159,7 @@ impl Store {
             options,
             catalog,
             trust,
-            damaged,
+            damaged: Mutex::new(damaged),
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -152,22 +171,33 @@ impl Store {
     }
 
     /// Packs that were unusable when the store was opened; what they held counts as missing.
-    pub fn damaged_packs(&self) -> &[DamagedPack] {
-        &self.shared.damaged
+    pub fn damaged_packs(&self) -> Vec<DamagedPack> {
+        locked(&self.shared.damaged).clone()
     }
 
     /// The bytes of an object, checked against its id. If several packs hold it, a sound copy is
     /// found even when another is damaged.
     pub fn get(&self, key: impl Into<ObjectKey>) -> Result<ObjectBytes> {
         let key = key.into();
-        let mut failure = None;
-        for copy in self.copies(key) {
-            match copy {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => failure = Some(error),
+        loop {
+            let mut failure = None;
+            let mut left = false;
+            for candidate in self.shared.candidates(&key) {
+                match self.shared.read(&key, &candidate) {
+                    Ok(Some(bytes)) => return Ok(bytes),
+                    Ok(None) => {}
+                    Err(reason) => {
+                        left |= !self.shared.note_damage(&candidate)?;
+                        let pack = candidate.pack.id();
+                        failure = Some(Error::Damaged { key, pack, reason });
+                    }
+                }
+            }
+            // A collection may have moved the object to another pack meanwhile.
+            if !left {
+                return Err(failure.unwrap_or(Error::Missing(key)));
             }
         }
-        Err(failure.unwrap_or(Error::Missing(key)))
     }
 
     /// Every copy of an object, read when it is asked for.
@@ -191,12 +221,118 @@ impl Shared {
     }
 
     pub(crate) fn contains(&self, key: &ObjectKey) -> bool {
-        self.candidates(key).iter().any(|candidate| {
-            let record = self
-                .file(candidate.number, &candidate.pack)
-                .and_then(|file| candidate.pack.record(&file, candidate.record));
-            record.is_ok_and(|record| record.key == *key)
+        // Whoever asks relies on the answer: no pack may leave between the two.
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let found = index.sound(key).find(|candidate| self.is_at(key, candidate));
+        if let Some(Candidate { number, record, .. }) = found {
+            self.holds.found(number, record);
+            return true;
+        }
+        false
+    }
+
+    /// Every place that lists the object: pack and record.
+    pub(crate) fn places(&self, key: &ObjectKey) -> Vec<(u32, u32)> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let found = index.candidates(key).into_iter().filter(|at| self.is_at(key, at));
+        found.map(|at| (at.number, at.record)).collect()
+    }
+
+    /// Of all places that list an object, one of which is `here`, the one that is kept: sound, then
+    /// dense, then new.
+    pub(crate) fn home(&self, key: &ObjectKey, here: (u32, u32)) -> Home {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let damaged = |(pack, record)| index.is_damaged(pack, record);
+        let mut place = here;
+        if !index.is_sole(key) {
+            let rank = |at: &Candidate| {
+                let place = (at.number, at.record);
+                (!damaged(place), at.pack.effort, place)
+            };
+            let places = index.candidates(key).into_iter().filter(|at| self.is_at(key, at));
+            place = places.map(|at| rank(&at)).max().map_or(here, |(_, _, place)| place);
+        }
+        Home { place, damaged: damaged(place) }
+    }
+
+    pub(crate) fn is_damaged(&self, (pack, record): (u32, u32)) -> bool {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).is_damaged(pack, record)
+    }
+
+    /// Whether the candidate's record is the object's.
+    fn is_at(&self, key: &ObjectKey, candidate: &Candidate) -> bool {
+        let file = self.file(candidate.number, &candidate.pack);
+        file.and_then(|file| candidate.pack.record(&file, candidate.record))
+            .is_ok_and(|record| record.key == *key)
+    }
+
+    /// While this is held, no pack leaves the store.
+    pub(crate) fn stay(&self) -> RwLockReadGuard<'_, ()> {
+        self.leaving.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the packs that `doomed` names out of the index. Nothing can be found in them, and no
+    /// content be vouched for, before they are gone.
+    pub(crate) fn take_out(
+        &self,
+        doomed: impl FnOnce() -> Result<HashSet<u32>>,
+    ) -> Result<Vec<Arc<Pack>>> {
+        let _leaving = self.leaving.write().unwrap_or_else(PoisonError::into_inner);
+        self.trust.lose(&self.catalog, || {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let doomed = doomed()?;
+            let packs = doomed.iter().filter_map(|number| index.pack(*number).cloned()).collect();
+            index.remove(&doomed);
+            let mut files = locked(&self.files);
+            for number in &doomed {
+                files.remove(number);
+            }
+            Ok(packs)
         })
+    }
+
+    /// Uses packs no longer that turned out to be unusable, and remembers why.
+    pub(crate) fn set_aside(&self, packs: HashSet<u32>, damaged: &[DamagedPack]) -> Result<()> {
+        if !packs.is_empty() {
+            for pack in self.take_out(|| Ok(packs))? {
+                self.catalog.remove_segment(&pack)?;
+            }
+            *locked(&self.damaged) = damaged.to_vec();
+        }
+        Ok(())
+    }
+
+    /// Notes that an object was found damaged, so that it is stored again when it is met again, and
+    /// no file is vouched for. False if its pack has left the store.
+    pub(crate) fn note_damage(&self, at: &Candidate) -> Result<bool> {
+        let damage = {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            if index.pack(at.number).is_none() {
+                return Ok(false);
+            }
+            if !index.note_damage(at.number, at.record) {
+                return Ok(true);
+            }
+            index.damage()
+        };
+        self.remember_damage(&damage).map(|()| true)
+    }
+
+    /// Notes which objects of all packs were found damaged.
+    pub(crate) fn set_damage(&self, damaged: BTreeSet<(u32, u32)>) -> Result<()> {
+        let damage = {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            if !index.set_damage(damaged) {
+                return Ok(());
+            }
+            index.damage()
+        };
+        self.remember_damage(&damage)
+    }
+
+    fn remember_damage(&self, damage: &[([u8; 32], u32)]) -> Result<()> {
+        self.catalog.put_damaged(damage)?;
+        self.trust.lose(&self.catalog, || Ok(()))
     }
 
     /// Every usable pack with its number.
@@ -214,7 +350,8 @@ impl Shared {
             .map_err(|_| Error::ReadBack { path: sealed.path.clone(), reason: "the trailer" })?;
         self.catalog.put_segment(&pack, &sealed.footer)?;
         let prefixes = sealed.footer.records.iter().map(|record| record.key.prefix());
-        self.index.write().unwrap_or_else(PoisonError::into_inner).add(pack, prefixes);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        self.holds.added(index.add(pack, prefixes));
         Ok(())
     }
 
@@ -266,12 +403,13 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the directory is a store already; an error if it is something else.
+/// Whether the directory is a store of this format already; an error if it is something else.
 fn check_version(dir: &Path) -> Result<bool> {
     let path = dir.join(VERSION_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
             Ok(FORMAT) => Ok(true),
+            Ok(1..FORMAT) => Ok(false),
             Ok(found) if found > FORMAT => Err(Error::NewerFormat {
                 path: dir.to_owned(),
                 found: text.trim().into(),
@@ -324,7 +462,7 @@ fn lock(dir: &Path) -> Result<File> {
 fn load_index(packs: &Path, catalog: &Catalog) -> Result<(Index, Vec<DamagedPack>)> {
     let mut index = Index::default();
     let mut damaged = Vec::new();
-    let mut known = HashSet::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(packs).at("read", packs)? {
         let path = entry.at("read", packs)?.path();
         if path.extension().is_none_or(|extension| extension != "pack") {
@@ -332,20 +470,30 @@ fn load_index(packs: &Path, catalog: &Catalog) -> Result<(Index, Vec<DamagedPack
         }
         match Pack::open(&path) {
             Err(reason) => damaged.push(DamagedPack { path, reason }),
-            Ok((pack, file)) => {
-                known.insert(pack.trailer.digest);
-                match catalog.segment(&pack) {
-                    Some(prefixes) => index.add(pack, prefixes.into_iter()),
-                    None => match pack.footer(&file) {
-                        Err(reason) => damaged.push(DamagedPack { path, reason }),
-                        Ok(footer) => {
-                            catalog.put_segment(&pack, &footer)?;
-                            let prefixes = footer.records.iter().map(|r| r.key.prefix());
-                            index.add(pack, prefixes);
-                        }
-                    },
-                }
+            Ok(opened) => found.push(opened),
+        }
+    }
+    // Oldest first, as far as the file system can tell.
+    found.sort_by_cached_key(|(pack, _)| (pack.modified, pack.trailer.digest));
+    index.reserve(found.iter().map(|(pack, _)| pack.trailer.records as usize).sum());
+    let known: HashSet<_> = found.iter().map(|(pack, _)| pack.trailer.digest).collect();
+    for (pack, file) in found {
+        match catalog.segment(&pack) {
+            Some(prefixes) => {
+                index.add(pack, prefixes.into_iter());
             }
+            None => match pack.footer(&file) {
+                Err(reason) => damaged.push(DamagedPack { path: pack.path, reason }),
+                Ok(footer) => {
+                    catalog.put_segment(&pack, &footer)?;
+                    index.add(pack, footer.records.iter().map(|record| record.key.prefix()));
+                }
+            },
+        }
+    }
+    for (digest, record) in catalog.damaged() {
+        if let Some(pack) = index.number(&digest) {
+            index.note_damage(pack, record);
         }
     }
     let gone = catalog.retain_segments(|digest| {

@@ -6,7 +6,7 @@
 
 mod reach;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::baseline::PathBytes;
 use crate::error::Result;
+use crate::index::Candidate;
 use crate::object::{Kind, ObjectKey};
 use crate::pack::{Footer, Pack, Record, decode_frame, frame_is_intact};
 use crate::progress::{self, Progress};
@@ -79,6 +80,9 @@ pub struct VerifyReport {
     pub damaged_packs: Vec<DamagedPack>,
     /// Objects that are damaged, sorted.
     pub damaged_objects: Vec<DamagedObject>,
+    /// Damaged copies of objects that are sound elsewhere, sorted. Nothing is lost; a collection
+    /// removes them.
+    pub healed_objects: Vec<DamagedObject>,
     /// Baselines without a usable record.
     pub broken_baselines: Vec<BrokenBaseline>,
     /// Paths that damage reaches, at most [`MAX_PATHS`].
@@ -105,60 +109,87 @@ type Lost = HashMap<ObjectKey, String>;
 
 impl Store {
     /// Reads and checks everything. Damage is in the report; an error is only that of reading the
-    /// store's directories, or cancellation.
+    /// store's directories, or cancellation. What was found damaged is stored again when it is met
+    /// again.
     pub fn verify(&self, progress: &dyn Progress) -> Result<VerifyReport> {
         let mut report = VerifyReport {
             schema: 1,
-            damaged_packs: self.damaged_packs().to_vec(),
+            damaged_packs: self.damaged_packs(),
             ..VerifyReport::default()
         };
-        let mut lost = Lost::new();
-        for (_, pack) in self.shared.packs() {
-            report.packs += 1;
-            let damage = |reason: String| DamagedPack { path: pack.path.clone(), reason };
-            let file = match File::open(&pack.path) {
-                Ok(file) => file,
-                Err(error) => {
-                    report.damaged_packs.push(damage(error.to_string()));
-                    continue;
-                }
-            };
-            if let Err(reason) = pack.check_header(&file) {
-                report.damaged_packs.push(damage(reason));
-            }
-            // The file on disk may not be the one that was opened.
-            match Pack::open(&pack.path).and_then(|(pack, _)| pack.footer(&file)) {
-                Err(reason) => report.damaged_packs.push(damage(reason)),
-                Ok(footer) => {
-                    let threads = self.shared.options.threads;
-                    let checked = check_pack(&pack, &file, &footer, threads, progress)?;
-                    report.frames += footer.frames.len() as u64;
-                    report.objects += footer.records.len() as u64;
-                    report.bytes += checked.bytes;
-                    for (key, reason) in checked.damaged {
-                        report.damaged_objects.push(DamagedObject {
-                            kind: key.kind,
-                            id: blake3::Hash::from_bytes(key.id).to_string(),
-                            pack: pack.path.clone(),
-                            reason: reason.to_owned(),
-                        });
-                        // With a second copy somewhere nothing is lost.
-                        if !(self.copies(key).count() > 1 && self.get(key).is_ok()) {
-                            lost.insert(key, reason.to_owned());
-                        }
+        let mut unusable = HashSet::new();
+        {
+            let _stay = self.shared.stay();
+            let mut damaged = Vec::new();
+            for (number, pack) in self.shared.packs() {
+                report.packs += 1;
+                match self.check(&pack, &mut report, progress)? {
+                    Ok(found) => damaged.extend(found.into_iter().map(|(at, key, reason)| {
+                        (Candidate { number, pack: pack.clone(), record: at }, key, reason)
+                    })),
+                    Err(reason) => {
+                        let path = pack.path.clone();
+                        report.damaged_packs.push(DamagedPack { path, reason });
+                        unusable.insert(number);
                     }
                 }
             }
+            self.shared
+                .set_damage(damaged.iter().map(|(at, ..)| (at.number, at.record)).collect())?;
+            let mut lost = Lost::new();
+            for (at, key, reason) in damaged {
+                let object = DamagedObject {
+                    kind: key.kind,
+                    id: blake3::Hash::from_bytes(key.id).to_string(),
+                    pack: at.pack.path.clone(),
+                    reason: reason.to_owned(),
+                };
+                // With a second copy somewhere nothing is lost.
+                if self.contains(key) && self.get(key).is_ok() {
+                    report.healed_objects.push(object);
+                } else {
+                    report.damaged_objects.push(object);
+                    lost.insert(key, reason.to_owned());
+                }
+            }
+            report.damaged_objects.sort();
+            report.healed_objects.sort();
+            reach::check(self, &lost, &mut report, progress)?;
         }
-        report.damaged_objects.sort();
-        reach::check(self, &lost, &mut report, progress)?;
+        self.shared.set_aside(unusable, &report.damaged_packs)?;
         Ok(report)
+    }
+
+    /// Checks one pack; the inner error says why it cannot be used at all.
+    fn check(
+        &self,
+        pack: &Pack,
+        report: &mut VerifyReport,
+        progress: &dyn Progress,
+    ) -> Result<Result<Vec<Damage>, String>> {
+        // The file on disk may not be the one that was opened.
+        let opened = Pack::open(&pack.path);
+        let (file, footer) = match opened.and_then(|(pack, file)| Ok((pack.footer(&file)?, file))) {
+            Ok((footer, file)) => (file, footer),
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if footer.records.len() != pack.trailer.records as usize {
+            return Ok(Err("it is another pack than it was".to_owned()));
+        }
+        let checked = check_pack(pack, &file, &footer, self.shared.options.threads, progress)?;
+        report.frames += footer.frames.len() as u64;
+        report.objects += footer.records.len() as u64;
+        report.bytes += checked.bytes;
+        Ok(Ok(checked.damaged))
     }
 }
 
+/// The number of a record, its object, and what is wrong with it.
+type Damage = (u32, ObjectKey, &'static str);
+
 struct Checked {
     bytes: u64,
-    damaged: Vec<(ObjectKey, &'static str)>,
+    damaged: Vec<Damage>,
 }
 
 /// Checks all frames of a pack with several threads.
@@ -169,12 +200,12 @@ fn check_pack(
     threads: usize,
     progress: &dyn Progress,
 ) -> Result<Checked> {
-    let mut by_frame: Vec<Vec<&Record>> = vec![Vec::new(); footer.frames.len()];
+    let mut by_frame: Vec<Vec<u32>> = vec![Vec::new(); footer.frames.len()];
     let mut damaged = Vec::new();
-    for record in &footer.records {
+    for (at, record) in footer.records.iter().enumerate() {
         match by_frame.get_mut(record.frame as usize) {
-            Some(records) => records.push(record),
-            None => damaged.push((record.key, "its frame does not exist")),
+            Some(records) => records.push(at as u32),
+            None => damaged.push((at as u32, record.key, "its frame does not exist")),
         }
     }
     let next = AtomicUsize::new(0);
@@ -193,10 +224,11 @@ fn check_pack(
                         decode_frame(frame, stored)
                     });
                     let mut sum = 0;
-                    for record in &by_frame[at] {
+                    for number in &by_frame[at] {
+                        let record = &footer.records[*number as usize];
                         sum += u64::from(record.len);
                         if let Err(reason) = check_object(record, raw.as_deref()) {
-                            locked(&damaged).push((record.key, reason));
+                            locked(&damaged).push((*number, record.key, reason));
                         }
                     }
                     bytes.fetch_add(sum, Ordering::Relaxed);

@@ -15,8 +15,9 @@ use pyro_format::{
 };
 
 use crate::error::{Error, IoContext, Result};
-use crate::object::ObjectKey;
-use crate::pack::{CONTENT_FRAME, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack};
+use crate::holds::Hold;
+use crate::object::{Kind, ObjectKey};
+use crate::pack::{CONTENT_FRAME, Effort, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack};
 use crate::store::{Store, locked};
 
 /// What a writer added to the store.
@@ -35,6 +36,9 @@ pub struct Written {
 /// What the threads of one writer share: the pack being written and what is already in it.
 pub(crate) struct Batch {
     store: Store,
+    /// What was found to be stored already stays.
+    _hold: Hold,
+    effort: Effort,
     /// Whether objects are read back before they are published.
     readable: bool,
     /// Objects taken on but not yet findable through the index.
@@ -49,12 +53,18 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new(store: &Store) -> Arc<Self> {
-        Self::start(store, false)
+        Self::start(store, Effort::Fast, false)
     }
 
-    fn start(store: &Store, readable: bool) -> Arc<Self> {
+    pub(crate) fn with_effort(store: &Store, effort: Effort) -> Arc<Self> {
+        Self::start(store, effort, false)
+    }
+
+    fn start(store: &Store, effort: Effort, readable: bool) -> Arc<Self> {
         Arc::new(Self {
             store: store.clone(),
+            _hold: store.hold(),
+            effort,
             readable,
             pending: Mutex::default(),
             open: Mutex::default(),
@@ -88,7 +98,7 @@ impl Batch {
                 Some(pack) => pack,
                 empty => {
                     let packs = self.store.shared.packs_dir();
-                    empty.insert(OpenPack::create(&packs, self.readable)?)
+                    empty.insert(OpenPack::create(&packs, self.effort, self.readable)?)
                 }
             };
             if pack.append(frame, self.store.shared.options.pack_bytes)? {
@@ -187,11 +197,15 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn new(batch: &Arc<Batch>) -> Result<Self> {
-        let level = batch.store.shared.options.compression_level;
+        let options = &batch.store.shared.options;
+        let (level, node_frame) = match batch.effort {
+            Effort::Fast => (options.compression_level, NODE_FRAME),
+            Effort::Dense => (options.dense_level, CONTENT_FRAME),
+        };
         let builder = |target| {
             FrameBuilder::new(level, target).at("start compression for", batch.store.dir())
         };
-        let (payload, nodes) = (builder(CONTENT_FRAME)?, builder(NODE_FRAME)?);
+        let (payload, nodes) = (builder(CONTENT_FRAME)?, builder(node_frame)?);
         Ok(Self { batch: batch.clone(), payload, nodes })
     }
 
@@ -243,6 +257,22 @@ impl Sink {
         if known { Ok(()) } else { self.add_node(key, &list.encode()) }
     }
 
+    /// Stores an object once more, for a collection.
+    pub(crate) fn put_again(&mut self, key: ObjectKey, bytes: &[u8]) -> Result<()> {
+        if key.kind != Kind::Chunk {
+            self.add_node(key, bytes)
+        } else if self.payload.add(key, bytes) {
+            self.flush_payload()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Stores a frame of another pack as it is.
+    pub(crate) fn put_frame(&mut self, frame: EncodedFrame) -> Result<()> {
+        self.batch.append(Some(frame))
+    }
+
     fn put_node(&mut self, key: ObjectKey, bytes: &[u8]) -> Result<()> {
         if self.batch.claim(key) { self.add_node(key, bytes) } else { Ok(()) }
     }
@@ -277,7 +307,7 @@ pub struct StoreWriter {
 impl Store {
     /// Starts adding objects. Nothing is promised before [`StoreWriter::commit`].
     pub fn writer(&self) -> Result<StoreWriter> {
-        Ok(StoreWriter { sink: Sink::new(&Batch::start(self, true))? })
+        Ok(StoreWriter { sink: Sink::new(&Batch::start(self, Effort::Fast, true))? })
     }
 }
 

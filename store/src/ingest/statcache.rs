@@ -82,10 +82,8 @@ impl StatCache {
         if entry[..STAT] != stat_bytes(meta) {
             return None;
         }
-        let (id, session) = entry[STAT..].split_at(32);
-        let session = session.try_into().map_or(0, u32::from_le_bytes);
-        let file = FileId::from_bytes(id.try_into().ok()?);
-        Some(Known { file, stored: self.session.trusts(session) })
+        let session = entry[STAT + 32..].try_into().map_or(0, u32::from_le_bytes);
+        Some(Known { file: file_of(entry), stored: self.session.trusts(session) })
     }
 
     fn shard(&self, key: ShardKey) -> Shard {
@@ -135,6 +133,39 @@ impl StatCache {
         self.write(waiting)?;
         Ok(self.session)
     }
+}
+
+/// Forgets files whose content is not stored any more.
+pub(crate) fn forget_unstored(store: &Store) -> Result<()> {
+    let catalog = &store.shared.catalog;
+    for key in catalog.stat_keys() {
+        let key = key?;
+        let shard = catalog.stats(&key).unwrap_or_default();
+        let mut kept = Vec::with_capacity(shard.len());
+        for entry in shard.as_chunks::<ENTRY>().0 {
+            if store.has_file(file_of(entry), size_of(entry))? {
+                kept.extend_from_slice(entry);
+            }
+        }
+        if kept.is_empty() {
+            catalog.remove_stats(&key)?;
+        } else if kept.len() < shard.len() {
+            catalog.put_stats(&key, kept)?;
+        }
+    }
+    Ok(())
+}
+
+fn file_of(entry: &[u8; ENTRY]) -> FileId {
+    let mut id = [0; 32];
+    id.copy_from_slice(&entry[STAT..STAT + 32]);
+    FileId::from_bytes(id)
+}
+
+fn size_of(entry: &[u8; ENTRY]) -> u64 {
+    let mut size = [0; 8];
+    size.copy_from_slice(&entry[8..16]);
+    u64::from_le_bytes(size)
 }
 
 fn shard_key(meta: &Meta) -> ShardKey {

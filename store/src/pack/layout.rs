@@ -2,17 +2,44 @@
 
 use crate::object::{Kind, ObjectKey};
 
-pub(super) const HEADER: [u8; 16] = *b"PYROPACK\x01\0\0\0\0\0\0\0";
+/// magic 8 bytes, version u8, effort u8, 6 zero bytes.
+pub(super) const HEADER_LEN: usize = 16;
+const MAGIC: [u8; 8] = *b"PYROPACK";
+const VERSION: u8 = 1;
 const END_MAGIC: [u8; 8] = *b"PYROEND\x01";
 
 /// offset u64, stored length u32, raw length u32, encoding u8, checksum 16 bytes.
 pub(super) const FRAME_LEN: usize = 33;
 /// id 32 bytes, kind u8, frame u32, offset in the raw frame u32, length u32.
-pub(super) const RECORD_LEN: usize = 45;
+pub(crate) const RECORD_LEN: usize = 45;
 /// frame count u32, record count u32, footer offset u64, digest 32 bytes, magic 8 bytes.
 pub(super) const TRAILER_LEN: usize = 56;
 /// The part of the trailer that the digest covers.
 const TRAILER_COUNTS: usize = 16;
+
+/// How hard it was tried to make a pack small. Says nothing about how it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effort {
+    /// Written while somebody waited.
+    Fast = 0,
+    /// Written again when nobody did.
+    Dense = 1,
+}
+
+/// The first bytes of a pack.
+pub(super) fn encode_header(effort: Effort) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    header[..8].copy_from_slice(&MAGIC);
+    (header[8], header[9]) = (VERSION, effort as u8);
+    header
+}
+
+/// Reads the first bytes of a pack.
+pub(super) fn decode_header(header: &[u8; HEADER_LEN]) -> Result<Effort, &'static str> {
+    let efforts = [Effort::Fast, Effort::Dense];
+    let effort = efforts.into_iter().find(|effort| encode_header(*effort) == *header);
+    effort.ok_or("the header is not that of a pack")
+}
 
 /// How a frame is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

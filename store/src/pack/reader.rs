@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::layout::{
-    self, Encoding, FRAME_LEN, Footer, Frame, HEADER, RECORD_LEN, Record, TRAILER_LEN, Trailer,
+    self, Effort, Encoding, FRAME_LEN, Footer, Frame, HEADER_LEN, RECORD_LEN, Record, TRAILER_LEN,
+    Trailer,
 };
 
 /// No frame may claim to be larger than this when unpacked: a frame is closed at 256 KiB, and the
@@ -17,6 +19,9 @@ const MAX_RAW: u32 = 1 << 30;
 pub(crate) struct Pack {
     pub(crate) path: PathBuf,
     pub(crate) len: u64,
+    /// Milliseconds since 1970 when it was written.
+    pub(crate) modified: u64,
+    pub(crate) effort: Effort,
     pub(crate) trailer: Trailer,
 }
 
@@ -25,14 +30,18 @@ impl Pack {
     pub(crate) fn open(path: &Path) -> Result<(Self, File), String> {
         let text = |error: std::io::Error| error.to_string();
         let file = File::open(path).map_err(text)?;
-        let len = file.metadata().map_err(text)?.len();
-        if len < (HEADER.len() + TRAILER_LEN) as u64 {
+        let metadata = file.metadata().map_err(text)?;
+        let (len, modified) = (metadata.len(), since_1970(metadata.modified().map_err(text)?));
+        if len < (HEADER_LEN + TRAILER_LEN) as u64 {
             return Err("too short for a pack".to_owned());
         }
         let mut bytes = [0; TRAILER_LEN];
         file.read_exact_at(&mut bytes, len - TRAILER_LEN as u64).map_err(text)?;
         let trailer = Trailer::decode(&bytes, len)?;
-        let pack = Self { path: path.to_owned(), len, trailer };
+        let mut header = [0; HEADER_LEN];
+        file.read_exact_at(&mut header, 0).map_err(text)?;
+        let effort = layout::decode_header(&header)?;
+        let pack = Self { path: path.to_owned(), len, modified, effort, trailer };
         if path.file_stem().and_then(|stem| stem.to_str()) != Some(&pack.id()) {
             return Err("the trailer does not match the pack's name".to_owned());
         }
@@ -50,13 +59,6 @@ impl Pack {
         let offset = self.trailer.footer_offset;
         file.read_exact_at(&mut bytes, offset).map_err(|error| error.to_string())?;
         Ok(Footer::decode(&bytes, &self.trailer)?)
-    }
-
-    /// Whether the file starts as packs do.
-    pub(crate) fn check_header(&self, file: &File) -> Result<(), String> {
-        let mut header = [0; HEADER.len()];
-        file.read_exact_at(&mut header, 0).map_err(|error| error.to_string())?;
-        if header == HEADER { Ok(()) } else { Err("the header is not that of a pack".to_owned()) }
     }
 
     /// One record. Not covered by a digest when read alone: the caller compares the key.
@@ -91,6 +93,10 @@ impl Pack {
         file.read_exact_at(&mut stored, frame.offset).map_err(|_| "the frame cannot be read")?;
         Ok(stored)
     }
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Unpacks the stored bytes of a frame. Objects are checked by their ids, not here.

@@ -9,7 +9,7 @@ fn chunk(bytes: &[u8]) -> ObjectKey {
 
 fn sealed(dir: &std::path::Path, objects: &[Vec<u8>]) -> SealedPack {
     let mut builder = FrameBuilder::new(1, NODE_FRAME).unwrap();
-    let mut open = OpenPack::create(dir, true).unwrap();
+    let mut open = OpenPack::create(dir, Effort::Fast, true).unwrap();
     for object in objects {
         if builder.add(chunk(object), object) {
             open.append(builder.close().unwrap().unwrap(), u64::MAX).unwrap();

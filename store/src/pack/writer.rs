@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use zstd::bulk::Compressor;
 
 use super::decode_frame;
-use super::layout::{Encoding, Footer, Frame, HEADER, Record, checksum};
+use super::layout::{Effort, Encoding, Footer, Frame, HEADER_LEN, Record, checksum, encode_header};
 use crate::error::{Error, IoContext, Result};
 use crate::object::ObjectKey;
 
@@ -82,6 +82,18 @@ impl FrameBuilder {
 /// is sealed.
 const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 
+impl EncodedFrame {
+    /// A frame that was read from another pack.
+    pub(crate) fn copied(
+        stored: Vec<u8>,
+        line: &Frame,
+        objects: Vec<(ObjectKey, u32, u32)>,
+    ) -> Self {
+        let Frame { raw_len, encoding, checksum, .. } = *line;
+        Self { stored, raw_len, encoding, checksum, objects }
+    }
+}
+
 /// A pack that is still being written, in a temporary file.
 pub(crate) struct OpenPack {
     temp: NamedTempFile,
@@ -103,15 +115,15 @@ pub(crate) struct SealedPack {
 impl OpenPack {
     /// Starts a pack in `dir`, which must be where it will stay. Only a `readable` one can be read
     /// from before it is sealed; that takes memory for each object.
-    pub(crate) fn create(dir: &Path, readable: bool) -> Result<Self> {
+    pub(crate) fn create(dir: &Path, effort: Effort, readable: bool) -> Result<Self> {
         let mut temp = tempfile::Builder::new()
             .prefix(pyro_durable::TEMP_PREFIX)
             .tempfile_in(dir)
             .at("create a pack in", dir)?;
-        temp.write_all(&HEADER).at("write", temp.path())?;
+        temp.write_all(&encode_header(effort)).at("write", temp.path())?;
         Ok(Self {
             temp,
-            len: HEADER.len() as u64,
+            len: HEADER_LEN as u64,
             synced: 0,
             footer: Footer { frames: Vec::new(), records: Vec::new() },
             by_key: readable.then(HashMap::new),
@@ -190,7 +202,7 @@ impl OpenPack {
         let path = self.temp.path();
         let fail = |reason| Error::ReadBack { path: path.to_owned(), reason };
         let mut file = File::open(path).at("open", path)?;
-        file.seek(io::SeekFrom::Start(HEADER.len() as u64)).at("read", path)?;
+        file.seek(io::SeekFrom::Start(HEADER_LEN as u64)).at("read", path)?;
         let mut stored = Vec::new();
         for frame in &self.footer.frames {
             stored.resize(frame.stored_len as usize, 0);

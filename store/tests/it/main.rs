@@ -5,6 +5,7 @@ mod changing;
 mod checkout;
 mod crash;
 mod damage;
+mod gc;
 mod opening;
 mod roundtrip;
 mod support;

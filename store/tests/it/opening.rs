@@ -33,8 +33,8 @@ fn a_newer_or_garbled_format_is_refused() {
     let scratch = scratch();
     let path = scratch.store.dir().to_owned();
     drop(scratch.store);
-    fs::write(path.join("version"), b"2\n").unwrap();
-    assert!(matches!(refusal(&path), Error::NewerFormat { known: 1, .. }));
+    fs::write(path.join("version"), b"3\n").unwrap();
+    assert!(matches!(refusal(&path), Error::NewerFormat { known: 2, .. }));
     fs::write(path.join("version"), b"\xff").unwrap();
     assert!(matches!(refusal(&path), Error::NotAStore { .. }));
 }
