@@ -1,13 +1,13 @@
 //! Times what the store does with a directory: `measure SOURCE SCRATCH [STEP...]`. SCRATCH gets the
 //! store and, for the steps `checkout` and `durable`, a copy of the source, which must not be
-//! there yet. Steps are `ingest`, `verify`, `checkout`, `durable`, `open`; all in this order when
+//! there yet. Steps are `ingest`, `verify`, `gc`, `checkout`, `durable`, `open`; all in this order when
 //! none is given.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use pyro_format::{BaselineId, TreePath};
-use pyro_store::{CheckoutOptions, IngestOptions, IngestSource, Store, StoreOptions};
+use pyro_store::{CheckoutOptions, GcOptions, IngestOptions, IngestSource, Store, StoreOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args_os().skip(1);
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut steps: Vec<String> = args.map(|step| step.to_string_lossy().into_owned()).collect();
     if steps.is_empty() {
         steps =
-            ["ingest", "ingest", "verify", "checkout", "durable", "open"].map(Into::into).into();
+            ["ingest", "ingest", "verify", "gc", "checkout", "durable", "open"].map(Into::into).into();
     }
     std::fs::create_dir_all(&scratch)?;
     let started = Instant::now();
@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 )
             }
             "verify" => format!("clean: {}", store.verify(&())?.is_clean()),
+            "gc" => format!("{:?}", store.gc(&GcOptions::default(), &Vec::new, &())?),
             "checkout" | "durable" => {
                 let options = CheckoutOptions { force: false, durable: step == "durable" };
                 let (baseline, dest) = (newest(&store)?, scratch.join(step));
