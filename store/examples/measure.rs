@@ -17,8 +17,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (source, scratch) = (PathBuf::from(source), PathBuf::from(scratch));
     let mut steps: Vec<String> = args.map(|step| step.to_string_lossy().into_owned()).collect();
     if steps.is_empty() {
-        steps =
-            ["ingest", "ingest", "verify", "gc", "checkout", "durable", "open"].map(Into::into).into();
+        steps = ["ingest", "ingest", "verify", "gc", "checkout", "durable", "open"]
+            .map(Into::into)
+            .into();
     }
     std::fs::create_dir_all(&scratch)?;
     let started = Instant::now();

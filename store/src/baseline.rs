@@ -107,6 +107,9 @@ pub struct BaselineRecord {
     pub mtime: Mtime,
     /// Where it came from, as a label only.
     pub source: PathBytes,
+    /// It was made for a user of the store that drops it with its own records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implicit: bool,
     /// Milliseconds since 1970.
     pub created_at_ms: u64,
     /// Files, directories and links, without the top directory.
@@ -181,9 +184,9 @@ impl Store {
     }
 
     /// Writes the record durably. Everything it reaches must be durable already. A sound record
-    /// of the same baseline is kept as it is.
+    /// of the same baseline is kept as it is, unless it was implicit and this one is not.
     pub(crate) fn record_baseline(&self, record: &BaselineRecord) -> Result<()> {
-        if self.baseline(record.id).is_ok() {
+        if self.baseline(record.id).is_ok_and(|known| record.implicit || !known.implicit) {
             return Ok(());
         }
         let path = self.baseline_path(record.id);

@@ -166,6 +166,14 @@ impl Catalog {
         Ok(self.stats.clear()?)
     }
 
+    /// Forgets everything but which sessions are trusted.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.segments.clear()?;
+        self.stats.clear()?;
+        self.state.remove(DAMAGED)?;
+        Ok(())
+    }
+
     /// Writes everything to the disk, as well as sled can.
     pub(crate) fn flush(&self) -> Result<()> {
         self.db.flush()?;

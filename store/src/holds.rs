@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::marks::Marks;
 use crate::reach::Root;
-use crate::store::{Shared, Store, locked};
+use crate::store::{Store, locked};
 
 #[derive(Default)]
 pub(crate) struct Holds {
@@ -27,13 +27,19 @@ struct State {
 
 /// An open operation: what is found in the store or added to it stays until this is dropped.
 pub struct Hold {
-    shared: Arc<Shared>,
+    holds: Arc<Holds>,
 }
 
 /// A tree in use: it and all that it reaches stay until this is dropped.
 pub struct Pin {
-    shared: Arc<Shared>,
+    holds: Arc<Holds>,
     root: Root,
+}
+
+impl std::fmt::Debug for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pin").field(&self.root).finish()
+    }
 }
 
 impl Store {
@@ -41,14 +47,14 @@ impl Store {
     /// [collections](Store::gc) are told of.
     pub fn hold(&self) -> Hold {
         locked(&self.shared.holds.state).open += 1;
-        Hold { shared: self.shared.clone() }
+        Hold { holds: self.shared.holds.clone() }
     }
 
     /// Keeps a tree that is in use but on no record. Nothing of it may have left yet: an operation
     /// that finds or makes the tree must be open.
     pub fn pin(&self, root: Root) -> Pin {
         *locked(&self.shared.holds.state).pinned.entry(root).or_default() += 1;
-        Pin { shared: self.shared.clone(), root }
+        Pin { holds: self.shared.holds.clone(), root }
     }
 }
 
@@ -89,7 +95,7 @@ impl Holds {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut state = locked(&self.shared.holds.state);
+        let mut state = locked(&self.holds.state);
         state.open -= 1;
         if state.open == 0 {
             state.found.clear();
@@ -100,7 +106,7 @@ impl Drop for Hold {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut state = locked(&self.shared.holds.state);
+        let mut state = locked(&self.holds.state);
         if let Some(count) = state.pinned.get_mut(&self.root) {
             *count -= 1;
             if *count == 0 {

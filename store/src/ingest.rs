@@ -31,7 +31,9 @@ pub(crate) use statcache::forget_unstored;
 
 use crate::baseline::{BaselineRecord, PathBytes, Skipped, Warning, now_ms};
 use crate::error::Result;
+use crate::holds::Pin;
 use crate::progress::Progress;
+use crate::reach::Root;
 use crate::store::{Shared, Store, locked};
 use crate::writer::{Batch, Sink, Written};
 
@@ -72,6 +74,9 @@ pub struct IngestOptions {
     pub skip_unreadable: bool,
     /// Write no baseline record: the tree is for the caller alone, who has to keep it in use.
     pub unrecorded: bool,
+    /// Write a record that says that it goes with the caller's own (see
+    /// [`BaselineRecord::implicit`]).
+    pub implicit: bool,
     /// Bounds for archives.
     pub limits: ArchiveLimits,
 }
@@ -107,6 +112,8 @@ pub struct IngestReport {
     pub warnings: Vec<Warning>,
     /// How long it took.
     pub duration: Duration,
+    /// Keeps the tree until it is on some record.
+    pub pin: Arc<Pin>,
 }
 
 /// A single file or link that was taken in.
@@ -214,10 +221,11 @@ impl Store {
         let written = batch.finish()?;
         let session = stats.finish()?;
         let key = BaselineKey { root, times: top.times, mtime: top.mtime };
-        let report = report(key, written, tally, started);
         let Some(gate) = trust.gate(&session) else { return Ok(None) };
+        let pin = self.pin(Root { root, times: Some(top.times) });
+        let report = report(key, written, tally, started, pin);
         if !options.unrecorded {
-            self.record_baseline(&record(&report, source.path()))?;
+            self.record_baseline(&record(&report, source.path(), options.implicit))?;
         }
         drop(gate);
         trust.commit(session, catalog)?;
@@ -236,7 +244,13 @@ impl Store {
     }
 }
 
-fn report(key: BaselineKey, written: Written, tally: Tally, started: Instant) -> IngestReport {
+fn report(
+    key: BaselineKey,
+    written: Written,
+    tally: Tally,
+    started: Instant,
+    pin: Pin,
+) -> IngestReport {
     let lists = std::mem::take(&mut *locked(&tally.lists));
     let Lists { mut skipped, mut changing, mut warnings, .. } = lists;
     skipped.sort_by(|a, b| a.path.cmp(&b.path));
@@ -257,10 +271,11 @@ fn report(key: BaselineKey, written: Written, tally: Tally, started: Instant) ->
         changing,
         warnings,
         duration: started.elapsed(),
+        pin: Arc::new(pin),
     }
 }
 
-fn record(report: &IngestReport, source: &Path) -> BaselineRecord {
+fn record(report: &IngestReport, source: &Path, implicit: bool) -> BaselineRecord {
     BaselineRecord {
         schema: 1,
         id: report.baseline,
@@ -268,6 +283,7 @@ fn record(report: &IngestReport, source: &Path) -> BaselineRecord {
         times: report.key.times,
         mtime: report.key.mtime,
         source: PathBytes(source.as_os_str().as_encoded_bytes().to_vec()),
+        implicit,
         created_at_ms: now_ms(),
         entry_count: report.entry_count,
         file_count: report.file_count,

@@ -48,6 +48,6 @@ pub use object::{Kind, ObjectBytes, ObjectKey};
 pub use progress::Progress;
 pub use reach::Root;
 pub use read::FileReader;
-pub use store::{DamagedPack, Store, StoreOptions};
+pub use store::{DamagedPack, RebuildReport, Store, StoreOptions};
 pub use verify::{BrokenBaseline, BrokenPath, DamagedObject, MAX_PATHS, VerifyReport};
 pub use writer::{FileAssembler, StoreWriter, Written};

@@ -83,6 +83,19 @@ pub struct DamagedPack {
     pub reason: String,
 }
 
+/// What filling the index again found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildReport {
+    /// Version of this report's shape: 1.
+    pub schema: u32,
+    /// Packs that can be used.
+    pub packs: u64,
+    /// Objects in them; one that is in two packs counts twice.
+    pub objects: u64,
+    /// Packs that cannot be used.
+    pub damaged_packs: Vec<DamagedPack>,
+}
+
 /// A content-addressed store in one directory. Cheap to clone; every clone is the same store.
 #[derive(Clone)]
 pub struct Store {
@@ -104,7 +117,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) trust: Trust,
     pub(crate) index: RwLock<Index>,
-    pub(crate) holds: Holds,
+    pub(crate) holds: Arc<Holds>,
     /// Held shared by those who go through the packs, exclusively while packs leave.
     leaving: RwLock<()>,
     /// Held by the one collection that runs.
@@ -148,7 +161,7 @@ impl Store {
         let trust = Trust::load(&catalog)?;
         let shared = Shared {
             index: RwLock::new(index),
-            holds: Holds::default(),
+            holds: Arc::default(),
             leaving: RwLock::default(),
             collecting: Mutex::default(),
             frames: Mutex::new(Lru::new(options.frame_cache_bytes)),
@@ -163,6 +176,30 @@ impl Store {
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Fills the index again from the packs themselves; nothing that is stored changes. Packs that
+    /// somebody put into the store's directory are found, and those that are gone forgotten.
+    pub fn rebuild_index(&self) -> Result<RebuildReport> {
+        let _one = locked(&self.shared.collecting);
+        let catalog = &self.shared.catalog;
+        catalog.clear()?;
+        let (fresh, damaged) = load_index(&self.shared.packs_dir(), catalog)?;
+        let (packs, objects) = (fresh.packs().len() as u64, fresh.len() as u64);
+        let known = self.shared.packs();
+        let gone = known.iter().filter(|(_, pack)| fresh.number(&pack.trailer.digest).is_none());
+        let gone: HashSet<u32> = gone.map(|(number, _)| *number).collect();
+        self.shared.take_out(|| Ok(gone))?;
+        // Numbers stay what they are: caches and open operations go by them.
+        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        for (_, pack) in fresh.packs() {
+            if let Some(prefixes) = catalog.segment(&pack) {
+                index.add((*pack).clone(), prefixes.into_iter());
+            }
+        }
+        drop(index);
+        locked(&self.shared.damaged).clone_from(&damaged);
+        Ok(RebuildReport { schema: 1, packs, objects, damaged_packs: damaged })
     }
 
     /// The store's directory, links resolved.

@@ -2,7 +2,7 @@ use std::fs;
 
 use pyro_store::{Error, Store};
 
-use crate::support::{options, scratch};
+use crate::support::{noise, options, scratch};
 
 fn refusal(path: &std::path::Path) -> Error {
     match Store::open(path, options()) {
@@ -73,4 +73,36 @@ fn a_missing_or_broken_index_is_rebuilt() {
         assert_eq!(scratch.ingest(&source).unwrap().chunks_new, 0, "{breaking}");
         assert_eq!(scratch.store.baselines().unwrap()[0].id, report.baseline);
     }
+}
+
+#[test]
+fn a_rebuilt_index_finds_everything_and_also_packs_that_came_or_went() {
+    let mut scratch = scratch();
+    let source = scratch.source();
+    fs::write(source.join("a"), noise(1, 100_000)).unwrap();
+    let report = scratch.ingest(&source).unwrap();
+    fs::write(source.join("b"), noise(2, 1000)).unwrap();
+    let second = scratch.ingest(&source).unwrap();
+    let rebuilt = scratch.store.rebuild_index().unwrap();
+    assert_eq!((rebuilt.packs, rebuilt.damaged_packs.len()), (2, 0));
+    assert!(scratch.store.verify(&()).unwrap().is_clean());
+    let elsewhere = scratch.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for pack in scratch.packs() {
+        fs::rename(&pack, elsewhere.join(pack.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(scratch.store.rebuild_index().unwrap().objects, 0);
+    assert!(!scratch.store.verify(&()).unwrap().is_clean());
+    for pack in fs::read_dir(&elsewhere).unwrap() {
+        let pack = pack.unwrap();
+        fs::rename(pack.path(), scratch.store.dir().join("packs").join(pack.file_name())).unwrap();
+    }
+    assert_eq!(scratch.store.rebuild_index().unwrap(), rebuilt);
+    for baseline in [report.baseline, second.baseline] {
+        assert!(scratch.store.baseline(baseline).is_ok());
+    }
+    assert!(scratch.store.verify(&()).unwrap().is_clean());
+    scratch.reopen();
+    assert!(scratch.store.verify(&()).unwrap().is_clean());
+    assert_eq!(scratch.ingest(&source).unwrap().baseline, second.baseline);
 }
