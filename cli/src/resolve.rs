@@ -7,15 +7,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
     ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat,
-    StoreCheckout, StoreDiff, StoreIngest, StoreLs, SyncPush, VmCreate, VmExec, WorkspaceCreate,
-    WorkspaceExec,
+    StoreCheckout, StoreDiff, StoreGc, StoreIngest, StoreLs, SyncPush, VmCreate, VmExec,
+    WorkspaceCreate, WorkspaceExec,
 };
 
 use crate::args::{
     CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs,
     ExportArgs, HereArgs, KEPT, PushArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs,
-    ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreIngestArgs,
-    StoreLsArgs, VmCreateArgs, VmExecArgs,
+    ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreGcArgs,
+    StoreIngestArgs, StoreLsArgs, StoreTreeArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -305,6 +305,19 @@ impl From<StoreLsArgs> for StoreLs {
 impl From<StoreCatArgs> for StoreCat {
     fn from(args: StoreCatArgs) -> Self {
         Self { baseline: args.baseline, path: args.path.as_os_str().into() }
+    }
+}
+
+impl From<&StoreTreeArgs> for StoreLs {
+    fn from(args: &StoreTreeArgs) -> Self {
+        let (baseline, path) = (args.baseline.clone(), guest_path(args.path.clone()));
+        Self { baseline, path, recursive: true }
+    }
+}
+
+impl From<StoreGcArgs> for StoreGc {
+    fn from(args: StoreGcArgs) -> Self {
+        Self { dry_run: args.dry_run, grace_seconds: args.grace_seconds }
     }
 }
 

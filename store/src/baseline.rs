@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -180,6 +181,7 @@ impl Store {
         if !path.exists() {
             return Err(Error::NoBaseline(id));
         }
+        self.shared.changes.fetch_add(1, Ordering::Relaxed);
         pyro_durable::remove(&path).at("remove", path)
     }
 

@@ -34,18 +34,21 @@ const GROUP: usize = 8;
 pub struct GcOptions {
     /// Only say what would be done.
     pub dry_run: bool,
-    /// Packs younger than this are left as they are.
+    /// Nothing in packs younger than this counts as unused.
     pub grace: Duration,
     /// Also write again what was written in haste: slower, and a fifth smaller.
     pub dense: bool,
     /// Threads that compress.
     pub threads: usize,
+    /// Take only what processor time is left over, and stop early when asked to: what is written
+    /// again is handed over pack by pack.
+    pub background: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
-        Self { dry_run: false, grace: Duration::ZERO, dense: true, threads }
+        Self { dry_run: false, grace: Duration::ZERO, dense: true, threads, background: false }
     }
 }
 
@@ -72,7 +75,7 @@ pub struct GcReport {
     pub packs_removed: u64,
     /// Packs of which the rest was written again.
     pub packs_rewritten: u64,
-    /// Packs left alone because operations came to rely on them, or because they are young.
+    /// Packs that are kept whole because operations rely on them, or because they are young.
     pub packs_in_use: u64,
     /// Bytes of packs that left, less those of packs that were written; negative if more was
     /// written than left. 0 if only planned.
@@ -116,7 +119,7 @@ impl Store {
         let removed: Vec<_> = plan.with(Fate::Remove).collect();
         self.leave(&removed, &plan, &mut marked, roots, &mut report)?;
         let rewritten: Vec<_> = plan.with(Fate::Rewrite).collect();
-        for group in rewritten.chunks(GROUP) {
+        for group in rewritten.chunks(if options.background { 1 } else { GROUP }) {
             let written = rewrite::rewrite(self, &plan, group, &marked.reach, options, progress)?;
             report.bytes_reclaimed -= written.bytes as i64;
             self.leave(&written.copied, &plan, &mut marked, roots, &mut report)?;

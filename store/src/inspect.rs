@@ -1,5 +1,8 @@
 //! Looking into the store: entries by path, differences, sizes.
 
+mod find;
+mod usage;
+
 use pyro_format::{
     BaselineId, DecodeError, Delta, EntryName, Node, RootId, TimesEntry, TreePath, diff,
 };
@@ -10,6 +13,9 @@ use crate::error::{Error, IoContext, Result};
 use crate::object::{Kind, ObjectKey};
 use crate::read::FileReader;
 use crate::store::Store;
+
+pub use find::{FoundObject, Needed};
+pub use usage::{BaselineUsage, Usage};
 
 /// One entry of a listed directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,13 +130,12 @@ impl Store {
     /// Counts what is stored. Reads the footers of all packs, no content.
     pub fn stats(&self) -> Result<StoreStats> {
         let mut kinds = Kind::ALL.map(|kind| KindStats { kind, objects: 0, bytes: 0 });
+        let _stay = self.shared.stay();
         let packs = self.shared.packs();
         let mut stored_bytes = 0;
         for (number, pack) in &packs {
             stored_bytes += pack.len;
-            let file = self.shared.file(*number, pack).map_err(std::io::Error::other);
-            let footer = pack.footer(&*file.at("open", &pack.path)?);
-            let footer = footer.map_err(std::io::Error::other).at("read", &pack.path)?;
+            let footer = self.shared.footer(*number, pack).at("read", &pack.path)?;
             for record in footer.records {
                 let stats = &mut kinds[record.key.kind as usize - 1];
                 stats.objects += 1;

@@ -43,7 +43,7 @@ pub use error::{Error, Result};
 pub use gc::{GcOptions, GcReport};
 pub use holds::{Hold, Pin};
 pub use ingest::{ArchiveLimits, IngestOptions, IngestReport, IngestSource, SingleReport};
-pub use inspect::{KindStats, Listed, StoreStats};
+pub use inspect::{BaselineUsage, FoundObject, KindStats, Listed, Needed, StoreStats, Usage};
 pub use object::{Kind, ObjectBytes, ObjectKey};
 pub use progress::Progress;
 pub use reach::Root;

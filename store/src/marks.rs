@@ -36,6 +36,11 @@ impl Marks {
         })
     }
 
+    /// Everything that is in it: packs and records, the records of each pack in order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.packs.keys().flat_map(|pack| self.records(*pack).map(|record| (*pack, record)))
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.packs.clear();

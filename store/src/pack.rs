@@ -12,7 +12,7 @@ mod layout;
 mod reader;
 mod writer;
 
-pub(crate) use layout::{Effort, Footer, Frame, RECORD_LEN, Record};
+pub(crate) use layout::{Effort, Footer, Frame, Record};
 pub(crate) use reader::{Pack, decode_frame, frame_is_intact};
 pub(crate) use writer::{
     CONTENT_FRAME, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack, SealedPack,

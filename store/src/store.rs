@@ -12,6 +12,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::holds::Holds;
 use crate::index::{Candidate, Index};
 use crate::lru::Lru;
 use crate::object::{ObjectBytes, ObjectKey};
-use crate::pack::{Pack, SealedPack, decode_frame};
+use crate::pack::{Footer, Pack, SealedPack, decode_frame};
 use crate::read::FileLayout;
 use crate::trust::Trust;
 
@@ -120,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) holds: Arc<Holds>,
     /// Held shared by those who go through the packs, exclusively while packs leave.
     leaving: RwLock<()>,
+    pub(crate) changes: AtomicU64,
     /// Held by the one collection that runs.
     pub(crate) collecting: Mutex<()>,
     frames: Mutex<Frames>,
@@ -163,6 +165,7 @@ impl Store {
             index: RwLock::new(index),
             holds: Arc::default(),
             leaving: RwLock::default(),
+            changes: AtomicU64::new(0),
             collecting: Mutex::default(),
             frames: Mutex::new(Lru::new(options.frame_cache_bytes)),
             files: Mutex::new(Lru::new(OPEN_FILES)),
@@ -212,6 +215,12 @@ impl Store {
         locked(&self.shared.damaged).clone()
     }
 
+    /// Whether anything stored is known to be damaged, whether or not it is stored again since.
+    pub fn has_damage(&self) -> bool {
+        let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+        !index.damage().is_empty() || !locked(&self.shared.damaged).is_empty()
+    }
+
     /// The bytes of an object, checked against its id. If several packs hold it, a sound copy is
     /// found even when another is damaged.
     pub fn get(&self, key: impl Into<ObjectKey>) -> Result<ObjectBytes> {
@@ -244,6 +253,16 @@ impl Store {
                 copy.map_err(|reason| Error::Damaged { key, pack: candidate.pack.id(), reason })
             })
         })
+    }
+
+    /// How often something was stored or forgotten since the store was opened.
+    pub fn changes(&self) -> u64 {
+        self.shared.changes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all packs that are in use.
+    pub fn pack_bytes(&self) -> u64 {
+        self.shared.packs().iter().map(|(_, pack)| pack.len).sum()
     }
 
     /// Whether some pack lists the object. Reads no content.
@@ -389,6 +408,7 @@ impl Shared {
         let prefixes = sealed.footer.records.iter().map(|record| record.key.prefix());
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         self.holds.added(index.add(pack, prefixes));
+        self.changes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -423,6 +443,12 @@ impl Shared {
         let bytes = cut(frame.clone()).ok_or("its bytes do not match its id")?;
         locked(&self.frames).insert(slot, frame.clone(), frame.len());
         Ok(Some(bytes))
+    }
+
+    /// The whole footer of a pack.
+    pub(crate) fn footer(&self, number: u32, pack: &Pack) -> std::io::Result<Footer> {
+        let file = self.file(number, pack).map_err(std::io::Error::other)?;
+        pack.footer(&file).map_err(std::io::Error::other)
     }
 
     pub(crate) fn file(&self, number: u32, pack: &Pack) -> Result<Arc<File>, &'static str> {

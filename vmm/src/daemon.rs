@@ -13,6 +13,7 @@ mod doctor;
 mod environments;
 mod inspect;
 mod server;
+mod usage;
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -102,6 +103,8 @@ async fn serve(home: Home, program: PathBuf) -> Result<()> {
     say(READY);
     tokio::spawn(manager.clone().reap());
     let server = Arc::new(Server::new(manager.clone()));
+    let calls = server.clone();
+    tokio::spawn(manager.clone().upkeep(Arc::new(move || calls.calls() > 0)));
     let closing = manager.closing();
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::io("handle", "SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("handle", "SIGINT"))?;

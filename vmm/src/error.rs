@@ -157,6 +157,23 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What a workspace needs cannot be known, because its record is damaged.
+    #[error(
+        "the record of the workspace in {} cannot be read, so what it needs cannot be told",
+        escape(.0.as_os_str().as_encoded_bytes())
+    )]
+    UnreadableWorkspace(PathBuf),
+    /// No stored object has an id that begins like this.
+    #[error("the store has nothing whose id begins with '{0}'")]
+    NoObject(String),
+    /// A baseline is a workspace's.
+    #[error("baseline {baseline} is used by workspace {workspace}")]
+    BaselineInUse {
+        /// Which.
+        baseline: String,
+        /// Whose.
+        workspace: String,
+    },
     /// The caller hung up.
     #[error("cancelled")]
     Cancelled,
@@ -314,6 +331,14 @@ impl Error {
             Self::UnknownCall(_) => (ErrorCode::InvalidArgument, None),
             Self::Unsupported(_) => (ErrorCode::Unsupported, None),
             Self::BadRecord { .. } => (ErrorCode::Damaged, None),
+            Self::NoObject(_) => (ErrorCode::PathNotFound, None),
+            Self::UnreadableWorkspace(_) => (
+                ErrorCode::Damaged,
+                hint("restore workspace.json there, or move the directory away to give it up"),
+            ),
+            Self::BaselineInUse { .. } => {
+                (ErrorCode::Busy, hint("delete the workspace first: its baseline goes with it"))
+            }
             Self::Cancelled => (ErrorCode::Cancelled, None),
             Self::Io { .. } | Self::Panicked(_) => (ErrorCode::Internal, None),
         }
@@ -341,6 +366,12 @@ fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
         E::Missing(_) | E::Damaged { .. } | E::Decode { .. } | E::BaselineRecord { .. } => (
             ErrorCode::Damaged,
             hint("'pyro store verify' names all that is damaged and every path that it reaches"),
+        ),
+        E::Incomplete { .. } => (
+            ErrorCode::Damaged,
+            hint(
+                "'pyro store verify' names what is missing; ingest its source again, or delete the baseline",
+            ),
         ),
         E::ReadBack { .. } => (ErrorCode::Damaged, hint("the disk of PYRO_HOME may be failing")),
         E::NoBaseline(_) => {

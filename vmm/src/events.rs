@@ -104,6 +104,17 @@ impl pyro_store::Progress for StoreProgress {
     }
 }
 
+/// Reports nothing, and ends when its caller is gone.
+pub struct Unwatched(pub Arc<AtomicBool>);
+
+impl pyro_store::Progress for Unwatched {
+    fn advance(&self, _entries: u64, _bytes: u64) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Passes a pull's progress on as events.
 pub struct PullProgress {
     events: Events,

@@ -1,6 +1,7 @@
 //! All workspaces of one home, and what they share: the store, environments, the choice of backend.
 
 mod reaper;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use pyro_store::{Store, StoreOptions};
 use tokio_util::task::TaskTracker;
 
 use reaper::Reaped;
+use upkeep::Upkeep;
 
 use crate::agent;
 use crate::daemon::closing::Closing;
@@ -37,6 +39,7 @@ pub struct Manager {
     /// Work that nobody waits for, but the daemon's end does.
     detached: TaskTracker,
     reaped: Mutex<Reaped>,
+    upkeep: Upkeep,
 }
 
 impl Manager {
@@ -55,6 +58,7 @@ impl Manager {
             closing: Closing::default(),
             detached: TaskTracker::new(),
             reaped: Mutex::default(),
+            upkeep: Upkeep::new()?,
         }))
     }
 
@@ -84,7 +88,10 @@ impl Manager {
                     fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
                 }
                 // Somebody's work: left alone, for a person to look at.
-                Err(error) => eprintln!("{}: {}", path.display(), error.to_body().message),
+                Err(error) => {
+                    eprintln!("{}: {}", path.display(), error.to_body().message);
+                    self.upkeep.cannot_read(path);
+                }
             }
         }
         Ok(())

@@ -29,7 +29,8 @@ pub use shell::{
     ShellSignalArgs, ShellWriteArgs,
 };
 pub use store::{
-    StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreIngestArgs, StoreLsArgs,
+    StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreGcArgs, StoreIngestArgs,
+    StoreLsArgs, StoreTreeArgs,
 };
 pub use vm::{VmCommand, VmCreateArgs, VmExecArgs};
 pub use workspace::{

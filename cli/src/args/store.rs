@@ -13,21 +13,93 @@ pub enum StoreCommand {
     Ingest(StoreIngestArgs),
     /// Write a baseline, or a part of it, to the host
     Checkout(StoreCheckoutArgs),
-    /// Show how much the store holds
+    /// Show how much the store holds, in all and by baseline
     Stats,
     /// List all baselines
     List,
     /// List what a directory of a baseline holds
     Ls(StoreLsArgs),
+    /// Draw a directory of a baseline as a tree
+    Tree(StoreTreeArgs),
     /// Print a stored file
     Cat(StoreCatArgs),
     /// Show what differs between two baselines
     Diff(StoreDiffArgs),
+    /// Show what baselines take on disk: alone and together with others
+    Du(StoreDuArgs),
+    /// Show all baselines in order of time, and what each added
+    Log,
+    /// Show what an id names, where it is stored and which paths need it
+    FindChunk(StoreFindChunkArgs),
     /// Read everything back and check it
     ///
     /// Exit code 0: all is well. 6: something is damaged; every damaged thing and the paths that
-    /// it reaches are named.
+    /// it reaches are named. Ingest a healthy source again, and what was damaged is stored anew.
     Verify,
+    /// Forget baselines; 'gc' frees what only they needed
+    Delete(StoreDeleteArgs),
+    /// Free what nothing needs, and write what stays smaller
+    ///
+    /// Needed is what baselines, workspaces and calls under way reach. The daemon does the same by
+    /// itself when it has been idle for some seconds, sparing what is younger than a quarter of an
+    /// hour; with PYRO_STORE_LIMIT set (like 20G), it spares nothing while the store is larger.
+    Gc(StoreGcArgs),
+    /// Fill the index again from the packs
+    ///
+    /// Not needed in everyday life: an index that cannot be opened is rebuilt by itself. Changes
+    /// nothing that is stored.
+    RebuildIndex,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro store tree 3f2a9c
+  pyro store tree 3f2a9c src --depth 2")]
+pub struct StoreTreeArgs {
+    /// Baseline id, or its first digits (at least 4)
+    pub baseline: String,
+    /// Directory in it [default: the top]
+    pub path: Option<OsString>,
+    /// Levels to show [default: all]
+    #[arg(long, short, value_name = "N")]
+    pub depth: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreDuArgs {
+    /// Baseline ids, or their first digits [default: all]
+    pub baselines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  pyro store find-chunk 9d41c0")]
+pub struct StoreFindChunkArgs {
+    /// Id of a chunk, file, tree, times or root node, or its first digits (at least 4)
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreDeleteArgs {
+    /// Baseline ids, or their first digits (at least 4)
+    #[arg(required = true)]
+    pub baselines: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro store gc --dry-run
+  pyro store gc --grace-seconds 3600")]
+pub struct StoreGcArgs {
+    /// Only say what would be freed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Free nothing that was stored in the last N seconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub grace_seconds: u64,
 }
 
 #[derive(Debug, Args)]

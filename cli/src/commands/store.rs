@@ -2,7 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
-    ErrorCode, StoreCat, StoreCatReply, StoreDiff, StoreList, StoreLs, StoreStats, StoreVerify,
+    ErrorCode, StoreCat, StoreCatReply, StoreDelete, StoreDiff, StoreFindChunk, StoreGc, StoreList,
+    StoreLs, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify,
 };
 use serde::Serialize;
 
@@ -40,6 +41,34 @@ pub async fn store(session: &Session, command: StoreCommand) -> Result<u8, Error
                 let (summary, entries) = (&reply.summary, &reply.entries[..]);
                 diff::short(Changes { summary, entries, renames: &reply.renames })
             })?;
+        }
+        StoreCommand::Tree(args) => {
+            let reply = session.call(&StoreLs::from(&args)).await?;
+            ui.reply(&print::to_depth(reply, &args), |reply| print::tree(reply, &args))?;
+        }
+        StoreCommand::Du(args) => {
+            let call = StoreUsage { baselines: args.baselines };
+            ui.reply(&session.call(&call).await?, print::du)?;
+        }
+        StoreCommand::Log => {
+            ui.reply(&session.call(&StoreUsage::default()).await?, print::log)?;
+        }
+        StoreCommand::FindChunk(args) => {
+            ui.reply(&session.call(&StoreFindChunk { id: args.id }).await?, print::found)?;
+        }
+        StoreCommand::Delete(args) => {
+            let call = StoreDelete { baselines: args.baselines };
+            ui.reply(&session.call(&call).await?, print::deleted)?;
+        }
+        StoreCommand::Gc(args) => {
+            ui.reply(&session.call(&StoreGc::from(args)).await?, print::collected)?;
+        }
+        StoreCommand::RebuildIndex => {
+            let reply = session.call(&StoreRebuildIndex {}).await?;
+            ui.reply(&reply, print::rebuilt)?;
+            if !reply.damage.is_empty() {
+                return Ok(ErrorCode::Damaged.exit_code());
+            }
         }
         StoreCommand::Verify => {
             let reply = session.call(&StoreVerify {}).await?;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{GcOptions, GcReport};
 use crate::error::{IoContext, Result};
 use crate::marks::Marks;
-use crate::pack::{Effort, Footer, Pack, Record};
+use crate::pack::{Effort, Pack};
 use crate::store::Store;
 
 /// A pack is written again when at least this part of it, one in so many, is unused.
@@ -45,8 +45,10 @@ struct Planned {
     unused: u64,
     /// Bytes of unused objects, in the proportion that their frames are compressed.
     unused_bytes: u64,
-    /// It is young, or an operation that is open wrote it.
-    in_use: bool,
+    /// An operation that is open wrote it.
+    open: bool,
+    /// Nothing of it counts as unused yet.
+    young: bool,
     /// It has the only copy of something needed, and that copy is damaged.
     wrecked: bool,
     /// It has a damaged copy of something that is sound elsewhere.
@@ -71,8 +73,8 @@ impl Plan {
                 used: 0,
                 unused: 0,
                 unused_bytes: 0,
-                in_use: store.shared.holds.was_added(number)
-                    || (!options.grace.is_zero() && pack.modified > young),
+                open: store.shared.holds.was_added(number),
+                young: !options.grace.is_zero() && pack.modified > young,
                 wrecked: false,
                 spoilt: false,
                 pack,
@@ -87,12 +89,13 @@ impl Plan {
 
     /// Counts what is needed of a pack.
     fn look(&mut self, store: &Store, marks: &Marks, planned: &mut Planned) -> Result<()> {
-        let footer = read_footer(store, planned.number, &planned.pack)?;
+        let pack = &planned.pack;
+        let footer = store.shared.footer(planned.number, pack).at("read", &pack.path)?;
         for (at, record) in footer.records.iter().enumerate() {
             let at = at as u32;
-            if !marks.get(planned.number, at) {
+            if !planned.young && !marks.get(planned.number, at) {
                 planned.unused += 1;
-                planned.unused_bytes += stored_part(&footer, record);
+                planned.unused_bytes += footer.stored_part(record);
                 continue;
             }
             let here = (planned.number, at);
@@ -104,7 +107,7 @@ impl Plan {
                 self.copy.set(planned.number, at);
             } else {
                 planned.unused += 1;
-                planned.unused_bytes += stored_part(&footer, record);
+                planned.unused_bytes += footer.stored_part(record);
                 planned.spoilt |= store.shared.is_damaged(here);
             }
         }
@@ -116,7 +119,7 @@ impl Plan {
         let is_small = |planned: &Planned| planned.pack.len < full / SMALL_PART;
         for planned in &mut self.packs {
             let hasty = options.dense && planned.pack.effort < Effort::Dense;
-            planned.fate = if planned.in_use || planned.wrecked {
+            planned.fate = if planned.open || planned.wrecked {
                 Fate::Keep
             } else if planned.used == 0 {
                 Fate::Remove
@@ -131,7 +134,7 @@ impl Plan {
         }
         // Small packs come along when others are written anyway, or when there are many.
         let any = self.packs.iter().any(|planned| planned.fate == Fate::Rewrite);
-        let may = |p: &&mut Planned| p.fate == Fate::Keep && !p.in_use && !p.wrecked && is_small(p);
+        let may = |p: &&mut Planned| p.fate == Fate::Keep && !p.open && !p.wrecked && is_small(p);
         let small = self.packs.iter_mut().filter(may).collect::<Vec<_>>();
         if any || small.len() >= SMALL_PACKS {
             small.into_iter().for_each(|planned| planned.fate = Fate::Rewrite);
@@ -171,22 +174,8 @@ impl Plan {
             }),
             packs_removed: if dry_run { with(Fate::Remove) } else { 0 },
             packs_rewritten: if dry_run { with(Fate::Rewrite) } else { 0 },
-            packs_in_use: self.packs.iter().filter(|p| p.in_use).count() as u64,
+            packs_in_use: self.packs.iter().filter(|p| p.open || p.young).count() as u64,
             bytes_reclaimed: 0,
         }
     }
-}
-
-pub(super) fn read_footer(store: &Store, number: u32, pack: &Pack) -> Result<Footer> {
-    let file = store.shared.file(number, pack).map_err(std::io::Error::other);
-    let footer = pack.footer(&*file.at("open", &pack.path)?);
-    footer.map_err(std::io::Error::other).at("read", &pack.path)
-}
-
-/// The bytes that an object takes in its pack, with its record.
-fn stored_part(footer: &Footer, record: &Record) -> u64 {
-    let part = footer.frames.get(record.frame as usize).map_or(0, |frame| {
-        u64::from(record.len) * u64::from(frame.stored_len) / u64::from(frame.raw_len.max(1))
-    });
-    part + crate::pack::RECORD_LEN as u64
 }

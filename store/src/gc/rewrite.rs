@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::GcOptions;
-use super::plan::{Plan, read_footer};
-use crate::error::Result;
+use super::plan::Plan;
+use crate::error::{IoContext, Result};
 use crate::index::Candidate;
 use crate::object::{Kind, ObjectKey};
 use crate::pack::{Effort, EncodedFrame, Frame, Pack, Record, decode_frame};
@@ -67,6 +67,10 @@ pub(super) fn rewrite(
     let mut node_sink = Sink::new(&nodes)?;
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
+        if options.background {
+            // Of this thread alone: on Linux a thread has a priority of its own (setpriority(2)).
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+        }
         let mut sink = Sink::new(&contents)?;
         while let Some(number) = group.get(next.fetch_add(1, Ordering::Relaxed)) {
             rewrite.pack(*number, &mut sink, progress)?;
@@ -94,7 +98,7 @@ impl Rewrite<'_> {
     /// Copies what is needed of a pack. One of which something cannot be read is left as it is.
     fn pack(&self, number: u32, sink: &mut Sink, progress: &dyn Progress) -> Result<()> {
         let Some(pack) = self.plan.pack(number) else { return Ok(()) };
-        let footer = read_footer(self.store, number, pack)?;
+        let footer = self.store.shared.footer(number, pack).at("read", &pack.path)?;
         let mut frames: BTreeMap<u32, Vec<(u32, Record)>> = BTreeMap::new();
         let mut counts = vec![0u32; footer.frames.len()];
         for (at, record) in footer.records.iter().enumerate() {

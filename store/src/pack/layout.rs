@@ -11,7 +11,7 @@ const END_MAGIC: [u8; 8] = *b"PYROEND\x01";
 /// offset u64, stored length u32, raw length u32, encoding u8, checksum 16 bytes.
 pub(super) const FRAME_LEN: usize = 33;
 /// id 32 bytes, kind u8, frame u32, offset in the raw frame u32, length u32.
-pub(crate) const RECORD_LEN: usize = 45;
+pub(super) const RECORD_LEN: usize = 45;
 /// frame count u32, record count u32, footer offset u64, digest 32 bytes, magic 8 bytes.
 pub(super) const TRAILER_LEN: usize = 56;
 /// The part of the trailer that the digest covers.
@@ -149,6 +149,15 @@ impl Footer {
         out.extend_from_slice(&digest);
         out.extend_from_slice(&END_MAGIC);
         (out, digest)
+    }
+
+    /// The bytes that an object takes in the pack, with its record: as much of its frame as it is
+    /// of the frame's content.
+    pub(crate) fn stored_part(&self, record: &Record) -> u64 {
+        let part = self.frames.get(record.frame as usize).map_or(0, |frame| {
+            u64::from(record.len) * u64::from(frame.stored_len) / u64::from(frame.raw_len.max(1))
+        });
+        part + RECORD_LEN as u64
     }
 
     /// Reads footer and trailer; `bytes` start at the trailer's footer offset.

@@ -123,7 +123,7 @@ fn named_and_pinned_trees_stay_and_so_does_what_open_operations_found() {
 }
 
 #[test]
-fn young_packs_are_left_alone_for_the_grace_period() {
+fn nothing_in_young_packs_is_dropped_for_the_grace_period() {
     let scratch = scratch();
     let source = scratch.source();
     write(&source, 0..10, 1);
@@ -131,8 +131,10 @@ fn young_packs_are_left_alone_for_the_grace_period() {
     scratch.store.remove_baseline(baseline).unwrap();
     let options = GcOptions { grace: Duration::from_secs(3600), ..GcOptions::default() };
     let done = scratch.store.gc(&options, &Vec::new, &()).unwrap();
-    assert_eq!((done.packs_removed, done.packs_in_use), (0, 1));
-    assert_eq!(collect(&scratch.store).packs_removed, 1);
+    assert_eq!((done.packs_removed, done.packs_in_use, done.objects_unused), (0, 1, 0));
+    assert!(scratch.store.has_chunk(pyro_format::ChunkId::of(&noise(1, 300))));
+    collect(&scratch.store);
+    assert_eq!(scratch.store.stats().unwrap().packs, 0);
 }
 
 #[test]

@@ -53,9 +53,12 @@ pub use shell::{
     ShellWriteReply,
 };
 pub use store::{
-    BaselineSummary, Damage, StoreCat, StoreCatReply, StoreCheckout, StoreCheckoutReply, StoreDiff,
-    StoreDiffReply, StoreEntry, StoreIngest, StoreIngestReply, StoreList, StoreListReply, StoreLs,
-    StoreLsReply, StoreStats, StoreStatsReply, StoreVerify, StoreVerifyReply,
+    BaselineSummary, BaselineUsage, Damage, StoreCat, StoreCatReply, StoreCheckout,
+    StoreCheckoutReply, StoreDelete, StoreDeleteReply, StoreDiff, StoreDiffReply, StoreEntry,
+    StoreFindChunk, StoreFindChunkReply, StoreGc, StoreGcReply, StoreIngest, StoreIngestReply,
+    StoreList, StoreListReply, StoreLs, StoreLsReply, StoreRebuildIndex, StoreRebuildIndexReply,
+    StoreStats, StoreStatsReply, StoreUsage, StoreUsageReply, StoreVerify, StoreVerifyReply,
+    StoredObject,
 };
 pub use vm::{
     VM_TTL_SECONDS, VmCreate, VmDelete, VmDeleteReply, VmExec, VmExecReply, VmInfo, VmList,

@@ -193,7 +193,7 @@ pub struct StoreDiffReply {
 pub struct StoreStats {}
 
 /// Answer to [`StoreStats`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreStatsReply {
     /// Where it is.
     pub path: BytesText,
@@ -211,6 +211,169 @@ pub struct StoreStatsReply {
     pub chunk_bytes: u64,
     /// Bytes of content that all baselines show together.
     pub baseline_bytes: u64,
+    /// Bytes that baselines show for each byte of content that is stored: what storing equal content
+    /// once saves. 1 for an empty store.
+    pub dedup_ratio: f64,
+    /// Bytes of objects for each byte of packs: what compression saves. 1 for an empty store.
+    pub compression_ratio: f64,
+    /// The same by baseline, oldest first.
+    pub baselines: Vec<BaselineUsage>,
+}
+
+/// What baselines take: alone, together with others, and what each added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreUsage {
+    /// Baseline ids or prefixes; all when empty.
+    #[serde(default)]
+    pub baselines: Vec<String>,
+}
+
+/// Answer to [`StoreUsage`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreUsageReply {
+    /// Oldest first.
+    pub baselines: Vec<BaselineUsage>,
+}
+
+/// What one baseline takes. Stored bytes are those of packs: an object has its part of the frame that
+/// it is compressed in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BaselineUsage {
+    /// Its id.
+    pub baseline: String,
+    /// Where it came from.
+    pub source: String,
+    /// When (RFC 3339, UTC).
+    pub created_at: String,
+    /// A workspace made it, and it goes with the last workspace that uses it.
+    pub implicit: bool,
+    /// Files, directories and links.
+    pub entry_count: u64,
+    /// Bytes of content that it shows.
+    pub bytes_total: u64,
+    /// Bytes of what it reaches, each object once, before compression.
+    pub object_bytes: u64,
+    /// The same as stored.
+    pub stored_bytes: u64,
+    /// Of those, bytes that no other baseline reaches, as stored.
+    pub unique_bytes: u64,
+    /// Of those, bytes that other baselines reach too, as stored.
+    pub shared_bytes: u64,
+    /// Bytes that no older baseline reaches, as stored.
+    pub added_bytes: u64,
+    /// Bytes shown for each byte of objects.
+    pub dedup_ratio: f64,
+    /// Bytes of objects for each byte stored.
+    pub compression_ratio: f64,
+}
+
+/// What an id names, where it is stored and which paths need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreFindChunk {
+    /// Id of a chunk, file, tree, times or root node, or at least its first 4 digits.
+    pub id: String,
+}
+
+/// Answer to [`StoreFindChunk`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreFindChunkReply {
+    /// Every place of every object that the id names.
+    pub objects: Vec<StoredObject>,
+    /// Paths that need them: `<baseline id>:<path>`.
+    pub needed_by: Vec<String>,
+    /// There are more objects or paths than are listed.
+    pub truncated: bool,
+}
+
+/// One place of a stored object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoredObject {
+    /// `chunk`, `chunk list of file`, `tree`, `times` or `root`.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+    /// Bytes before compression.
+    pub bytes: u64,
+    /// Its part of the pack in bytes.
+    pub stored_bytes: u64,
+    /// Name of the pack's file.
+    pub pack: String,
+    /// Number of the frame in the pack.
+    pub frame: u32,
+    /// It was found damaged.
+    pub damaged: bool,
+}
+
+/// Forgets baselines. What only they needed can be collected then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreDelete {
+    /// Baseline ids or prefixes.
+    pub baselines: Vec<String>,
+}
+
+/// Answer to [`StoreDelete`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreDeleteReply {
+    /// Full ids of those that are forgotten.
+    pub deleted: Vec<String>,
+}
+
+/// Collects what nothing needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreGc {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Leave packs alone that are younger than so many seconds.
+    #[serde(default)]
+    pub grace_seconds: u64,
+}
+
+/// Answer to [`StoreGc`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreGcReply {
+    /// Only planned.
+    pub dry_run: bool,
+    /// Pack files before.
+    pub pack_count: u64,
+    /// Bytes of pack files before.
+    pub pack_bytes: u64,
+    /// Objects in them.
+    pub object_count: u64,
+    /// Of those, objects that nothing needs.
+    pub unused_object_count: u64,
+    /// Bytes that those take.
+    pub unused_bytes: u64,
+    /// Of those, bytes in packs that are removed or written again: what this collection frees.
+    pub reclaimable_bytes: u64,
+    /// Bytes that were freed, also by writing what stays smaller than it was. 0 if only planned.
+    pub reclaimed_bytes: i64,
+    /// Packs removed, or to be.
+    pub packs_removed: u64,
+    /// Packs written again, or to be.
+    pub packs_rewritten: u64,
+    /// Packs left alone because they are young or somebody relies on them.
+    pub packs_in_use: u64,
+}
+
+/// Fills the index again from the packs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRebuildIndex {}
+
+/// Answer to [`StoreRebuildIndex`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreRebuildIndexReply {
+    /// Packs that can be used.
+    pub pack_count: u64,
+    /// Objects in them.
+    pub object_count: u64,
+    /// Packs that cannot, and why.
+    pub damage: Vec<Damage>,
 }
 
 /// Reads everything back and checks it.
@@ -229,6 +392,8 @@ pub struct StoreVerifyReply {
     pub object_count: u64,
     /// Bytes checked, before compression.
     pub bytes_checked: u64,
+    /// Damaged copies of objects that are sound elsewhere: nothing is lost, a collection removes them.
+    pub healed_count: u64,
     /// What is wrong.
     pub damage: Vec<Damage>,
 }
@@ -254,5 +419,10 @@ calls! {
     "store_cat": StoreCat => StoreCatReply;
     "store_diff": StoreDiff => StoreDiffReply;
     "store_stats": StoreStats => StoreStatsReply;
+    "store_usage": StoreUsage => StoreUsageReply;
+    "store_find_chunk": StoreFindChunk => StoreFindChunkReply;
+    "store_delete": StoreDelete => StoreDeleteReply;
+    "store_gc": StoreGc => StoreGcReply;
+    "store_rebuild_index": StoreRebuildIndex => StoreRebuildIndexReply;
     "store_verify": StoreVerify => StoreVerifyReply;
 }

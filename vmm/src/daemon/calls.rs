@@ -6,17 +6,18 @@ use pyro_api::{
     Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
     EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run, ShellClose,
     ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
-    StoreCat, StoreCheckout, StoreDiff, StoreIngest, StoreList, StoreLs, StoreStats, StoreVerify,
-    SyncPush, VmCreate, VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart,
-    VmStatus, VmStop, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff,
-    WorkspaceExec, WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply,
-    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    StoreCat, StoreCheckout, StoreDelete, StoreDiff, StoreFindChunk, StoreGc, StoreIngest,
+    StoreList, StoreLs, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify, SyncPush, VmCreate,
+    VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
+    WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec,
+    WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply, WorkspaceStart,
+    WorkspaceStatus, WorkspaceStop,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::server::Server;
-use super::{doctor, environments, inspect};
+use super::{doctor, environments, inspect, usage};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
@@ -117,6 +118,11 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
         StoreDiff: |call| inspect::diff(manager, call).await?;
         StoreStats: |_call| inspect::stats(manager).await?;
         StoreVerify: |_call| inspect::verify(manager, events).await?;
+        StoreUsage: |call| usage::usage(manager, call, events).await?;
+        StoreFindChunk: |call| usage::find_chunk(manager, call, events).await?;
+        StoreDelete: |call| usage::delete(manager, call).await?;
+        StoreGc: |call| usage::gc(manager, call, events).await?;
+        StoreRebuildIndex: |_call| usage::rebuild_index(manager).await?;
     }
 }
 

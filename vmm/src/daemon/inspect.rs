@@ -1,5 +1,7 @@
 //! Calls about the store: no VM takes part.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use pyro_api::{
     BaselineSummary, BytesText, Damage, OutputStream, StoreCat, StoreCatReply, StoreCheckout,
@@ -8,31 +10,34 @@ use pyro_api::{
 };
 use pyro_format::{BaselineId, Node, TreePath, escape};
 use pyro_store::{
-    BaselineRecord, CheckoutItem, CheckoutOptions, IngestSource, Kind, Store, VerifyReport,
+    BaselineRecord, CheckoutItem, CheckoutOptions, DamagedPack, IngestSource, Kind, Store,
+    VerifyReport,
 };
 
+use super::usage;
 use crate::error::{Error, Result};
-use crate::events::{Events, StoreProgress, blocking};
+use crate::events::{Events, StoreProgress, Unwatched, blocking};
 use crate::manager::Manager;
 use crate::seed;
 use crate::workspace::{diff::deltas, entries, nodes::StoredNodes, path, renames};
 
-/// Shortest prefix that names a baseline.
+/// Shortest prefix that names a baseline or an object.
 const MIN_PREFIX: usize = 4;
 /// Bytes in one piece of a file.
 const PIECE: usize = 256 << 10;
 
 /// `store_ingest`
 pub async fn ingest(
-    manager: &Manager,
+    manager: &Arc<Manager>,
     call: StoreIngest,
     events: &Events,
 ) -> Result<StoreIngestReply> {
-    let (store, events) = (manager.store(), events.clone());
+    let (manager, events) = (manager.clone(), events.clone());
     blocking(move |cancelled| {
         let source = IngestSource::detect(&seed::absolute(&call.source_path)?)?;
         let progress = StoreProgress::new(&events, "ingest", cancelled);
-        let report = store.ingest(&source, &seed::options(&call.seed), &progress)?;
+        let report = manager.store().ingest(&source, &seed::options(&call.seed), &progress)?;
+        manager.mend(&progress)?;
         Ok(StoreIngestReply {
             baseline: report.baseline.to_string(),
             tree: report.root.to_string(),
@@ -81,11 +86,7 @@ pub async fn list(manager: &Manager) -> Result<StoreListReply> {
         baseline: record.id.to_string(),
         tree: record.root.to_string(),
         source: record.source.to_string(),
-        created_at: i64::try_from(record.created_at_ms)
-            .ok()
-            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-            .map(|at| at.to_string())
-            .unwrap_or_default(),
+        created_at: usage::created_at(&record),
         entry_count: record.entry_count,
         bytes_total: record.bytes_total,
     };
@@ -188,19 +189,27 @@ pub async fn diff(manager: &Manager, call: StoreDiff) -> Result<StoreDiffReply> 
 /// `store_stats`
 pub async fn stats(manager: &Manager) -> Result<StoreStatsReply> {
     let store = manager.store();
-    blocking(move |_| {
+    blocking(move |cancelled| {
         let stats = store.stats()?;
         let chunks = stats.kinds.iter().find(|kind| kind.kind == Kind::Chunk);
-        let records = store.baselines()?;
+        let baselines = usage::all(&store, &Unwatched(cancelled))?;
+        let baseline_bytes = baselines.iter().map(|usage| usage.bytes_total).sum();
+        let chunk_bytes = chunks.map_or(0, |chunks| chunks.bytes);
         Ok(StoreStatsReply {
             path: store.dir().into(),
-            baseline_count: records.len() as u64,
+            baseline_count: baselines.len() as u64,
             pack_count: stats.packs,
             pack_bytes: stats.stored_bytes,
             object_count: stats.objects,
             chunk_count: chunks.map_or(0, |chunks| chunks.objects),
-            chunk_bytes: chunks.map_or(0, |chunks| chunks.bytes),
-            baseline_bytes: records.iter().map(|record| record.bytes_total).sum(),
+            chunk_bytes,
+            baseline_bytes,
+            dedup_ratio: usage::ratio(baseline_bytes, chunk_bytes),
+            compression_ratio: usage::ratio(
+                stats.kinds.iter().map(|kind| kind.bytes).sum(),
+                stats.stored_bytes,
+            ),
+            baselines,
         })
     })
     .await
@@ -217,6 +226,7 @@ pub async fn verify(manager: &Manager, events: &Events) -> Result<StoreVerifyRep
             pack_count: report.packs,
             object_count: report.objects,
             bytes_checked: report.bytes,
+            healed_count: report.healed_objects.len() as u64,
             damage: damage(&report),
         })
     })
@@ -224,23 +234,11 @@ pub async fn verify(manager: &Manager, events: &Events) -> Result<StoreVerifyRep
 }
 
 fn damage(report: &VerifyReport) -> Vec<Damage> {
-    let plain = |message: String, pack: Option<String>| Damage {
-        message,
-        object: None,
-        pack,
-        reaches: Vec::new(),
-    };
-    let packs = report.damaged_packs.iter().map(|pack| {
-        plain(
-            format!("the pack is unusable: {}", pack.reason),
-            Some(pack.path.display().to_string()),
-        )
-    });
+    let packs = report.damaged_packs.iter().map(unusable);
     let baselines = report.broken_baselines.iter().map(|broken| {
-        plain(
-            format!("the record of baseline {} is damaged: {}", broken.baseline, broken.reason),
-            None,
-        )
+        let (baseline, reason) = (broken.baseline, &broken.reason);
+        let message = format!("the record of baseline {baseline} is damaged: {reason}");
+        Damage { message, object: None, pack: None, reaches: Vec::new() }
     });
     let objects = report.damaged_objects.iter().map(|object| Damage {
         message: format!("damaged {:?} {}: {}", object.kind, object.id, object.reason),
@@ -265,22 +263,37 @@ fn damage(report: &VerifyReport) -> Vec<Damage> {
     listed
 }
 
+/// A pack that cannot be used.
+pub fn unusable(pack: &DamagedPack) -> Damage {
+    Damage {
+        message: format!("the pack is unusable: {}", pack.reason),
+        object: None,
+        pack: Some(pack.path.display().to_string()),
+        reaches: Vec::new(),
+    }
+}
+
 fn reaches(report: &VerifyReport, id: &str) -> Vec<String> {
     let broken = report.broken_paths.iter().filter(|broken| broken.id == id);
     broken.map(|broken| format!("{}:{}", broken.baseline, broken.path)).collect()
 }
 
+/// Refuses what cannot be the beginning of an id.
+pub fn check_prefix(text: &str, what: &str) -> Result<()> {
+    let hex = text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    if (MIN_PREFIX..=64).contains(&text.len()) && hex {
+        return Ok(());
+    }
+    let shown = escape(text.as_bytes());
+    Err(Error::Invalid(format!("'{shown}' is not {what}: give 4 to 64 hex digits of its id")))
+}
+
 /// The baseline that an id, or the beginning of one, names.
-fn find(store: &Store, text: &str) -> Result<BaselineRecord> {
+pub fn find(store: &Store, text: &str) -> Result<BaselineRecord> {
     if let Ok(id) = text.parse::<BaselineId>() {
         return Ok(store.baseline(id)?);
     }
-    let hex = text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
-    if text.len() < MIN_PREFIX || !hex {
-        let shown = escape(text.as_bytes());
-        let message = format!("'{shown}' is not a baseline: give 4 to 64 hex digits of its id");
-        return Err(Error::Invalid(message));
-    }
+    check_prefix(text, "a baseline")?;
     let ids = store.baseline_ids()?;
     let mut found = ids.into_iter().filter(|id| id.to_string().starts_with(text));
     match (found.next(), found.next()) {

@@ -11,7 +11,7 @@ use pyro_api::{SeedMode, WorkspaceCreate, WorkspaceInfo, WorkspaceSeed};
 use pyro_format::BaselineId;
 use pyro_image::clone_scratch;
 use pyro_proto::GENERATION;
-use pyro_store::IngestSource;
+use pyro_store::{IngestOptions, IngestSource, Pin};
 
 use super::boot::BootPlan;
 use super::merge::TimedTree;
@@ -33,6 +33,8 @@ const MAX_NAME: usize = 63;
 struct Seeded {
     tree: TimedTree,
     baseline: Option<BaselineId>,
+    /// Keeps the tree until the workspace is on record.
+    _pin: Option<Arc<Pin>>,
     seed: WorkspaceSeed,
 }
 
@@ -83,6 +85,8 @@ impl Manager {
             plan.environment.check_network()?;
         }
         let backend = self.choose_backend(&plan).await?;
+        let seeding = self.seeding().await;
+        let _hold = self.store().hold();
         let seeded = self.seed(call, events).await?;
 
         let record = Record {
@@ -117,6 +121,7 @@ impl Manager {
             last_command: None,
         };
         let unborn = self.register(record, call.ttl_seconds.map(Duration::from_secs))?;
+        drop(seeding);
         let (catalog, scratch) = (self.catalog(), unborn.workspace().scratch());
         blocking(move |_| {
             let template = catalog.ensure_scratch_template()?;
@@ -140,9 +145,10 @@ impl Manager {
                 skipped: Vec::new(),
                 warnings: Vec::new(),
             };
-            return Ok(Seeded { tree, baseline: None, seed });
+            return Ok(Seeded { tree, baseline: None, seed, _pin: None });
         };
-        let (options, events) = (seed::options(&call.seed), events.clone());
+        let options = IngestOptions { implicit: true, ..seed::options(&call.seed) };
+        let events = events.clone();
         blocking(move |cancelled| {
             let source = IngestSource::detect(&seed::absolute(&path)?)?;
             let progress = StoreProgress::new(&events, "seed", cancelled);
@@ -162,7 +168,7 @@ impl Manager {
                 skipped: seed::skipped(&report),
                 warnings: seed::warnings(&report),
             };
-            Ok(Seeded { tree, baseline: Some(report.baseline), seed })
+            Ok(Seeded { tree, baseline: Some(report.baseline), seed, _pin: Some(report.pin) })
         })
         .await
     }

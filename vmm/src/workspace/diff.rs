@@ -57,6 +57,7 @@ impl Workspace {
     /// Compares `/workspace` as it is now with the baseline.
     pub async fn diff(&self, call: &WorkspaceDiff, events: &Events) -> Result<DiffReply> {
         let _in_use = self.in_use().await?;
+        let _hold = self.store.hold();
         let mut tries = 0;
         loop {
             tries += 1;

@@ -28,6 +28,7 @@ impl Workspace {
         }
         let wanted = call.tree.as_deref().map(parse_tree).transpose()?;
         let _in_use = self.in_use().await?;
+        let _hold = self.store.hold();
         let mut tries = 0;
         let (tree, changes, skipped, fetched) = loop {
             tries += 1;

@@ -55,7 +55,8 @@ impl Manager {
         removed.await.map_err(|panic| Error::Panicked(panic.to_string()))??;
         self.count_expired(workspace);
         self.forget(&workspace.id());
-        Ok(())
+        self.untidy();
+        self.drop_implicit_baselines().await
     }
 }
 

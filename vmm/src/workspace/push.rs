@@ -5,10 +5,12 @@
 //!                                    hang-up or failure before: undone
 //! ```
 
+use std::sync::Arc;
+
 use pyro_api::{SkippedEntry, SyncPush, SyncPushReply};
 use pyro_format::{Entry, EntryName, Mode, RootNode, TimesEntry, TimesNode, Tree, escape};
 use pyro_proto::{Call, PushItem, Reply};
-use pyro_store::{IngestOptions, IngestSource, Store};
+use pyro_store::{IngestOptions, IngestSource, Pin, Root, Store};
 
 use super::merge::TimedTree;
 use super::{Workspace, path};
@@ -19,6 +21,8 @@ use crate::seed;
 
 /// A source in the store.
 struct Stored {
+    /// Keeps the tree until the guest has it.
+    _pin: Arc<Pin>,
     tree: TimedTree,
     item: PushItem,
     entry_count: u64,
@@ -34,6 +38,7 @@ impl Workspace {
         let dest = path::parse(dest_text)?;
         let into = dest.is_root() || dest_text.ends_with(b"/");
         let _in_use = self.in_use().await?;
+        let _hold = self.store.hold();
         let stored = self.store_source(call, into, events).await?;
 
         let id = self.update(|record| {
@@ -82,6 +87,7 @@ impl Workspace {
                     single_tree(&store, Entry::new(name.clone(), single.node), single.mtime)?;
                 let changing = single.changing.then(|| seed::changing(&name.to_string()));
                 return Ok(Stored {
+                    _pin: pin(&store, &tree),
                     tree,
                     item: PushItem::File { name, into },
                     entry_count: 1,
@@ -94,6 +100,7 @@ impl Workspace {
             let report = store.ingest(&source, &options, &progress)?;
             let root = store.get_root(report.root)?;
             Ok(Stored {
+                _pin: report.pin.clone(),
                 tree: TimedTree { root, times: report.key.times, mtime: report.key.mtime },
                 item: PushItem::Directory { mode: root.mode },
                 entry_count: report.entry_count,
@@ -104,6 +111,11 @@ impl Workspace {
         })
         .await
     }
+}
+
+/// Keeps the tree until the guest has it.
+fn pin(store: &Store, tree: &TimedTree) -> Arc<Pin> {
+    Arc::new(store.pin(Root { root: tree.root.id(), times: Some(tree.times) }))
 }
 
 /// A tree whose only entry is this one.
