@@ -196,6 +196,22 @@ pub enum Error {
     /// A target that names no file of its own, like `/` or `..`.
     #[error("{0:?} cannot be the target of a checkout")]
     BadTarget(PathBuf),
+    /// A directory on which nothing can be mounted.
+    #[error("cannot mount on {path:?}: {reason}")]
+    MountPoint {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The kernel, or the program that asks it, did not mount.
+    #[error("cannot mount a FUSE file system on {path:?}")]
+    Fuse {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -6,6 +6,7 @@
 //! packs/       everything that is stored
 //! baselines/   one durable record for each baseline
 //! checkouts/   where unfinished checkouts are, to be removed after a crash
+//! mounts/      where views are mounted, to be unmounted after a crash
 //! index/       sled: rebuilt from packs/ whenever it is missing or broken
 //! ```
 
@@ -25,6 +26,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::holds::Holds;
 use crate::index::{Candidate, Index};
 use crate::lru::Lru;
+use crate::mount;
 use crate::object::{ObjectBytes, ObjectKey};
 use crate::pack::{Footer, Pack, SealedPack, decode_frame};
 use crate::read::FileLayout;
@@ -34,7 +36,7 @@ use crate::trust::Trust;
 /// format 1 become stores of format 2 when they are opened.
 const FORMAT: u32 = 2;
 const VERSION_FILE: &str = "version";
-const OURS: [&str; 5] = ["lock", "packs", "baselines", "checkouts", "index"];
+const OURS: [&str; 6] = ["lock", "packs", "baselines", "checkouts", "mounts", "index"];
 
 /// Open pack files kept for reading.
 const OPEN_FILES: usize = 64;
@@ -143,7 +145,7 @@ impl Store {
         let dir = dir.canonicalize().at("resolve", dir)?;
         let new = !check_version(&dir)?;
         let lock = lock(&dir)?;
-        for sub in ["packs", "baselines", "checkouts"] {
+        for sub in ["packs", "baselines", "checkouts", "mounts"] {
             let sub = dir.join(sub);
             match fs::create_dir(&sub) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -158,6 +160,7 @@ impl Store {
             pyro_durable::write(&path, format!("{FORMAT}\n").as_bytes()).at("write", &path)?;
         }
         checkout::remove_abandoned(&dir.join("checkouts"))?;
+        mount::remove_abandoned(&dir.join("mounts"))?;
         let catalog = Catalog::open(&dir.join("index"))?;
         let (index, damaged) = load_index(&dir.join("packs"), &catalog)?;
         let trust = Trust::load(&catalog)?;

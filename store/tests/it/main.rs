@@ -6,6 +6,7 @@ mod checkout;
 mod crash;
 mod damage;
 mod gc;
+mod mount;
 mod opening;
 mod roundtrip;
 mod support;
