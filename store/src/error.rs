@@ -196,6 +196,14 @@ pub enum Error {
     /// A target that names no file of its own, like `/` or `..`.
     #[error("{0:?} cannot be the target of a checkout")]
     BadTarget(PathBuf),
+    /// A bundle that is damaged, not whole, or none.
+    #[error("cannot import {path:?}: {reason}")]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A directory on which nothing can be mounted.
     #[error("cannot mount on {path:?}: {reason}")]
     MountPoint {

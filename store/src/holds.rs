@@ -87,6 +87,11 @@ impl Holds {
             || state.found.records(pack).any(|record| !kept.get(pack, record))
     }
 
+    /// Whether an operation found anything in a pack.
+    pub(crate) fn is_found(&self, pack: u32) -> bool {
+        locked(&self.state).found.records(pack).next().is_some()
+    }
+
     /// Every pinned tree.
     pub(crate) fn pinned(&self) -> Vec<Root> {
         locked(&self.state).pinned.keys().copied().collect()

@@ -16,6 +16,7 @@
 //! The store knows no virtual machine and no network. It prints nothing.
 
 mod baseline;
+mod bundle;
 mod catalog;
 mod checkout;
 mod descend;
@@ -39,6 +40,7 @@ mod verify;
 mod writer;
 
 pub use baseline::{BaselineRecord, PathBytes, SkipReason, Skipped, Warning};
+pub use bundle::BundleReport;
 pub use checkout::{CheckoutItem, CheckoutOptions, CheckoutReport};
 pub use error::{Error, Result};
 pub use gc::{GcOptions, GcReport};

@@ -15,7 +15,7 @@ mod writer;
 pub(crate) use layout::{Effort, Footer, Frame, Record};
 pub(crate) use reader::{Pack, decode_frame, frame_is_intact};
 pub(crate) use writer::{
-    CONTENT_FRAME, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack, SealedPack,
+    CONTENT_FRAME, EncodedFrame, FrameBuilder, NODE_FRAME, OpenPack, PackBody, SealedPack,
 };
 
 #[cfg(test)]

@@ -415,6 +415,20 @@ impl Shared {
         Ok(())
     }
 
+    /// Makes the objects of a durable pack findable that somebody else wrote.
+    pub(crate) fn publish_file(&self, path: &Path) -> Result<u32> {
+        let unreadable = |reason: String| std::io::Error::other(reason);
+        let (pack, file) = Pack::open(path).map_err(unreadable).at("open", path)?;
+        let footer = pack.footer(&file).map_err(unreadable).at("read", path)?;
+        self.catalog.put_segment(&pack, &footer)?;
+        let prefixes = footer.records.iter().map(|record| record.key.prefix());
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let number = index.add(pack, prefixes);
+        self.holds.added(number);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        Ok(number)
+    }
+
     fn candidates(&self, key: &ObjectKey) -> Vec<Candidate> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).candidates(key)
     }

@@ -185,15 +185,15 @@ impl Store {
 }
 
 /// The number of a record, its object, and what is wrong with it.
-type Damage = (u32, ObjectKey, &'static str);
+pub(crate) type Damage = (u32, ObjectKey, &'static str);
 
-struct Checked {
-    bytes: u64,
-    damaged: Vec<Damage>,
+pub(crate) struct Checked {
+    pub(crate) bytes: u64,
+    pub(crate) damaged: Vec<Damage>,
 }
 
 /// Checks all frames of a pack with several threads.
-fn check_pack(
+pub(crate) fn check_pack(
     pack: &Pack,
     file: &File,
     footer: &Footer,

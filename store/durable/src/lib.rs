@@ -26,6 +26,13 @@ pub fn publish(temp: NamedTempFile, path: &Path) -> io::Result<()> {
     sync_dir(parent(path))
 }
 
+/// The same for a name that must not be taken: `AlreadyExists` if it is.
+pub fn publish_new(temp: NamedTempFile, path: &Path) -> io::Result<()> {
+    temp.as_file().sync_all()?;
+    temp.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_dir(parent(path))
+}
+
 /// Removes a file for good. A file that is not there is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -10,9 +10,9 @@ use super::layout::{
     Trailer,
 };
 
-/// No frame may claim to be larger than this when unpacked: a frame is closed at 256 KiB, and the
-/// object that closes it may be a node of a very large directory.
-const MAX_RAW: u32 = 1 << 30;
+/// No frame may claim to be larger than this when unpacked: a frame is closed at a MiB, and the
+/// object that closes it may be a node of a directory with a million entries.
+const MAX_RAW: u32 = 256 << 20;
 
 /// A pack on disk whose trailer is sound. Holds no open file.
 #[derive(Debug, Clone)]
@@ -28,6 +28,15 @@ pub(crate) struct Pack {
 impl Pack {
     /// Reads the trailer only. The error says what is wrong with the file.
     pub(crate) fn open(path: &Path) -> Result<(Self, File), String> {
+        let (pack, file) = Self::open_unnamed(path)?;
+        if path.file_stem().and_then(|stem| stem.to_str()) != Some(&pack.id()) {
+            return Err("the trailer does not match the pack's name".to_owned());
+        }
+        Ok((pack, file))
+    }
+
+    /// The same for a file that has not got its name yet.
+    pub(crate) fn open_unnamed(path: &Path) -> Result<(Self, File), String> {
         let text = |error: std::io::Error| error.to_string();
         let file = File::open(path).map_err(text)?;
         let metadata = file.metadata().map_err(text)?;
@@ -41,11 +50,7 @@ impl Pack {
         let mut header = [0; HEADER_LEN];
         file.read_exact_at(&mut header, 0).map_err(text)?;
         let effort = layout::decode_header(&header)?;
-        let pack = Self { path: path.to_owned(), len, modified, effort, trailer };
-        if path.file_stem().and_then(|stem| stem.to_str()) != Some(&pack.id()) {
-            return Err("the trailer does not match the pack's name".to_owned());
-        }
-        Ok((pack, file))
+        Ok((Self { path: path.to_owned(), len, modified, effort, trailer }, file))
     }
 
     /// The pack's name: the hex digest of its footer.

@@ -92,15 +92,66 @@ impl EncodedFrame {
         let Frame { raw_len, encoding, checksum, .. } = *line;
         Self { stored, raw_len, encoding, checksum, objects }
     }
+
+    /// How many objects are in it.
+    pub(crate) fn objects(&self) -> usize {
+        self.objects.len()
+    }
+}
+
+/// A pack as it is written, wherever to.
+pub(crate) struct PackBody {
+    len: u64,
+    footer: Footer,
+}
+
+impl PackBody {
+    /// Writes the header.
+    pub(crate) fn begin(effort: Effort, out: &mut impl Write) -> io::Result<Self> {
+        out.write_all(&encode_header(effort))?;
+        let footer = Footer { frames: Vec::new(), records: Vec::new() };
+        Ok(Self { len: HEADER_LEN as u64, footer })
+    }
+
+    /// Writes a frame; true when the pack has `limit` bytes, or too many objects, and wants to be
+    /// ended.
+    pub(crate) fn append(
+        &mut self,
+        frame: EncodedFrame,
+        limit: u64,
+        out: &mut impl Write,
+    ) -> io::Result<bool> {
+        out.write_all(&frame.stored)?;
+        let number = self.footer.frames.len() as u32;
+        for (key, offset, len) in frame.objects {
+            self.footer.records.push(Record { key, frame: number, offset, len });
+        }
+        self.footer.frames.push(Frame {
+            offset: self.len,
+            stored_len: frame.stored.len() as u32,
+            raw_len: frame.raw_len,
+            encoding: frame.encoding,
+            checksum: frame.checksum,
+        });
+        self.len += frame.stored.len() as u64;
+        Ok(self.len >= limit || self.footer.records.len() >= PACK_OBJECTS)
+    }
+
+    /// Writes the footer and answers its bytes and digest.
+    pub(crate) fn end(&mut self, out: &mut impl Write) -> io::Result<(Vec<u8>, [u8; 32])> {
+        self.footer.records.sort_unstable_by_key(|record| (record.key.id, record.key.kind));
+        let (bytes, digest) = self.footer.encode(self.len);
+        out.write_all(&bytes)?;
+        Ok((bytes, digest))
+    }
 }
 
 /// A pack that is still being written, in a temporary file.
 pub(crate) struct OpenPack {
     temp: NamedTempFile,
-    len: u64,
-    /// Of those, so many bytes are synced or about to be.
+    body: PackBody,
+    /// So many bytes of it are synced or about to be.
     synced: u64,
-    footer: Footer,
     /// Where each object's record is, if objects are to be read back before the pack is sealed.
     by_key: Option<HashMap<ObjectKey, u32>>,
 }
@@ -120,54 +171,36 @@ impl OpenPack {
             .prefix(pyro_durable::TEMP_PREFIX)
             .tempfile_in(dir)
             .at("create a pack in", dir)?;
-        temp.write_all(&encode_header(effort)).at("write", temp.path())?;
-        Ok(Self {
-            temp,
-            len: HEADER_LEN as u64,
-            synced: 0,
-            footer: Footer { frames: Vec::new(), records: Vec::new() },
-            by_key: readable.then(HashMap::new),
-        })
+        let body = PackBody::begin(effort, &mut temp).at("write", temp.path())?;
+        Ok(Self { temp, body, synced: 0, by_key: readable.then(HashMap::new) })
     }
 
     /// Appends a frame; true when the pack has `limit` bytes, or too many objects, and wants to be
     /// sealed.
     pub(crate) fn append(&mut self, frame: EncodedFrame, limit: u64) -> Result<bool> {
-        self.temp.write_all(&frame.stored).at("write", self.temp.path())?;
-        let number = self.footer.frames.len() as u32;
-        for (key, offset, len) in frame.objects {
-            if let Some(by_key) = &mut self.by_key {
-                by_key.insert(key, self.footer.records.len() as u32);
-            }
-            self.footer.records.push(Record { key, frame: number, offset, len });
+        if let Some(by_key) = &mut self.by_key {
+            let first = self.body.footer.records.len() as u32;
+            by_key.extend((first..).zip(&frame.objects).map(|(at, (key, ..))| (*key, at)));
         }
-        self.footer.frames.push(Frame {
-            offset: self.len,
-            stored_len: frame.stored.len() as u32,
-            raw_len: frame.raw_len,
-            encoding: frame.encoding,
-            checksum: frame.checksum,
-        });
-        self.len += frame.stored.len() as u64;
-        Ok(self.len >= limit || self.footer.records.len() >= PACK_OBJECTS)
+        self.body.append(frame, limit, &mut self.temp).at("write", self.temp.path())
     }
 
     /// The file, when enough of it was written since the last time to be worth a sync.
     pub(crate) fn wants_sync(&mut self) -> Option<File> {
-        if self.len - self.synced < SYNC_BYTES {
+        if self.body.len - self.synced < SYNC_BYTES {
             return None;
         }
-        self.synced = self.len;
+        self.synced = self.body.len;
         self.temp.as_file().try_clone().ok()
     }
 
     /// Reads an object back from the unfinished pack; none if it is not in it.
     pub(crate) fn read(&self, key: &ObjectKey) -> Result<Option<Vec<u8>>> {
         let place = self.by_key.as_ref().and_then(|by_key| by_key.get(key));
-        let Some(record) = place.map(|at| self.footer.records[*at as usize]) else {
+        let Some(record) = place.map(|at| self.body.footer.records[*at as usize]) else {
             return Ok(None);
         };
-        let frame = &self.footer.frames[record.frame as usize];
+        let frame = &self.body.footer.frames[record.frame as usize];
         let mut stored = vec![0; frame.stored_len as usize];
         let path = self.temp.path();
         self.temp.as_file().read_exact_at(&mut stored, frame.offset).at("read", path)?;
@@ -185,15 +218,14 @@ impl OpenPack {
     /// Writes the footer, syncs, reads every stored byte back and compares it with what was meant
     /// to be written, then gives the pack its name. Durable when it returns.
     pub(crate) fn seal(mut self, dir: &Path) -> Result<SealedPack> {
-        self.footer.records.sort_unstable_by_key(|record| (record.key.id, record.key.kind));
-        let (bytes, digest) = self.footer.encode(self.len);
         let temp_path = self.temp.path().to_owned();
-        self.temp.write_all(&bytes).at("write", &temp_path)?;
+        let (bytes, digest) = self.body.end(&mut self.temp).at("write", &temp_path)?;
         self.temp.as_file().sync_all().at("sync", &temp_path)?;
         self.read_back(&bytes)?;
         let path = dir.join(format!("{}.pack", blake3::Hash::from_bytes(digest)));
         pyro_durable::publish(self.temp, &path).at("write", &path)?;
-        Ok(SealedPack { path, len: self.len + bytes.len() as u64, footer: self.footer })
+        let len = self.body.len + bytes.len() as u64;
+        Ok(SealedPack { path, len, footer: self.body.footer })
     }
 
     /// Costs one pass over the page cache with a checksum (3 to 4 GB/s): it finds short writes and
@@ -204,7 +236,7 @@ impl OpenPack {
         let mut file = File::open(path).at("open", path)?;
         file.seek(io::SeekFrom::Start(HEADER_LEN as u64)).at("read", path)?;
         let mut stored = Vec::new();
-        for frame in &self.footer.frames {
+        for frame in &self.body.footer.frames {
             stored.resize(frame.stored_len as usize, 0);
             file.read_exact(&mut stored).at("read", path)?;
             if checksum(&stored) != frame.checksum {

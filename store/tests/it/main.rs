@@ -1,6 +1,7 @@
 //! The store as its users see it.
 
 mod archives;
+mod bundle;
 mod changing;
 mod checkout;
 mod crash;
