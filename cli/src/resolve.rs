@@ -7,15 +7,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
     ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat,
-    StoreCheckout, StoreDiff, StoreGc, StoreIngest, StoreLs, SyncPush, VmCreate, VmExec,
-    WorkspaceCreate, WorkspaceExec,
+    StoreCheckout, StoreDiff, StoreExportBundle, StoreGc, StoreImportBundle, StoreIngest, StoreLs,
+    StoreMount, SyncPush, VmCreate, VmExec, WorkspaceCreate, WorkspaceExec,
 };
 
 use crate::args::{
     CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs,
     ExportArgs, HereArgs, KEPT, PushArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs,
-    ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreGcArgs,
-    StoreIngestArgs, StoreLsArgs, StoreTreeArgs, VmCreateArgs, VmExecArgs,
+    ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs,
+    StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs,
+    StoreMountArgs, StoreTreeArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -305,6 +306,28 @@ impl From<StoreLsArgs> for StoreLs {
 impl From<StoreCatArgs> for StoreCat {
     fn from(args: StoreCatArgs) -> Self {
         Self { baseline: args.baseline, path: args.path.as_os_str().into() }
+    }
+}
+
+impl StoreExportBundleArgs {
+    /// The call.
+    pub fn call(self) -> Result<StoreExportBundle, Error> {
+        let output_path = absolute(&self.output)?;
+        Ok(StoreExportBundle { baselines: self.baselines, output_path, force: self.force })
+    }
+}
+
+impl StoreImportBundleArgs {
+    /// The call.
+    pub fn call(self) -> Result<StoreImportBundle, Error> {
+        Ok(StoreImportBundle { path: absolute(&self.path)? })
+    }
+}
+
+impl StoreMountArgs {
+    /// The call.
+    pub fn call(self) -> Result<StoreMount, Error> {
+        Ok(StoreMount { baseline: self.baseline, mount_path: absolute(&self.mount_path)? })
     }
 }
 

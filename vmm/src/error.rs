@@ -367,6 +367,22 @@ fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::Damaged,
             hint("'pyro store verify' names all that is damaged and every path that it reaches"),
         ),
+        E::Bundle { .. } => (
+            ErrorCode::BadArchive,
+            hint("nothing was taken from it; export it again and compare the copies"),
+        ),
+        E::MountPoint { .. } => (
+            ErrorCode::InvalidArgument,
+            hint("name an empty directory outside PYRO_HOME; 'mkdir' makes one"),
+        ),
+        E::Fuse { source, .. } if source.kind() == io::ErrorKind::NotFound => (
+            ErrorCode::MissingTool,
+            hint("install the package fuse3 (fusermount3), and see that /dev/fuse is there"),
+        ),
+        E::Fuse { .. } => (
+            ErrorCode::Unsupported,
+            hint("mounting takes /dev/fuse and, without root, fusermount3 of the package fuse3"),
+        ),
         E::Incomplete { .. } => (
             ErrorCode::Damaged,
             hint(

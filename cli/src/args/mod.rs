@@ -29,8 +29,9 @@ pub use shell::{
     ShellSignalArgs, ShellWriteArgs,
 };
 pub use store::{
-    StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreGcArgs, StoreIngestArgs,
-    StoreLsArgs, StoreTreeArgs,
+    StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreExportBundleArgs,
+    StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs,
+    StoreTreeArgs,
 };
 pub use vm::{VmCommand, VmCreateArgs, VmExecArgs};
 pub use workspace::{

@@ -36,6 +36,17 @@ pub enum StoreCommand {
     /// Exit code 0: all is well. 6: something is damaged; every damaged thing and the paths that
     /// it reaches are named. Ingest a healthy source again, and what was damaged is stored anew.
     Verify,
+    /// Mount a baseline as a read-only file system, until Ctrl-C
+    ///
+    /// Nothing is copied: what is looked at is read from the store. Takes /dev/fuse and, without
+    /// root, the package fuse3.
+    Mount(StoreMountArgs),
+    /// Write baselines to one file, to be moved to another machine
+    ExportBundle(StoreExportBundleArgs),
+    /// Take the baselines of a bundle in
+    ///
+    /// Everything in it is checked before anything is in the store.
+    ImportBundle(StoreImportBundleArgs),
     /// Forget baselines; 'gc' frees what only they needed
     Delete(StoreDeleteArgs),
     /// Free what nothing needs, and write what stays smaller
@@ -79,6 +90,42 @@ Example:
 pub struct StoreFindChunkArgs {
     /// Id of a chunk, file, tree, times or root node, or its first digits (at least 4)
     pub id: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mkdir view
+  pyro store mount 3f2a9c view")]
+pub struct StoreMountArgs {
+    /// Baseline id, or its first digits (at least 4)
+    pub baseline: String,
+    /// An empty directory
+    #[arg(value_name = "DIR")]
+    pub mount_path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  pyro store export-bundle 3f2a9c --output project.pyro")]
+pub struct StoreExportBundleArgs {
+    /// Baseline ids, or their first digits (at least 4)
+    #[arg(required = true)]
+    pub baselines: Vec<String>,
+    /// File to write; must not exist unless --force is given
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreImportBundleArgs {
+    /// A file that 'export-bundle' wrote
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -3,13 +3,13 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     ErrorCode, StoreCat, StoreCatReply, StoreDelete, StoreDiff, StoreFindChunk, StoreGc, StoreList,
-    StoreLs, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify,
+    StoreLs, StoreMountReply, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify,
 };
 use serde::Serialize;
 
 use super::OK;
 use super::exec::output_bytes;
-use crate::args::{StoreCatArgs, StoreCommand};
+use crate::args::{StoreCatArgs, StoreCommand, StoreMountArgs};
 use crate::error::Error;
 use crate::print::diff::{self, Changes};
 use crate::print::store as print;
@@ -56,6 +56,13 @@ pub async fn store(session: &Session, command: StoreCommand) -> Result<u8, Error
         StoreCommand::FindChunk(args) => {
             ui.reply(&session.call(&StoreFindChunk { id: args.id }).await?, print::found)?;
         }
+        StoreCommand::Mount(args) => mount(session, args).await?,
+        StoreCommand::ExportBundle(args) => {
+            ui.reply(&session.call(&args.call()?).await?, print::exported)?;
+        }
+        StoreCommand::ImportBundle(args) => {
+            ui.reply(&session.call(&args.call()?).await?, print::imported)?;
+        }
         StoreCommand::Delete(args) => {
             let call = StoreDelete { baselines: args.baselines };
             ui.reply(&session.call(&call).await?, print::deleted)?;
@@ -79,6 +86,22 @@ pub async fn store(session: &Session, command: StoreCommand) -> Result<u8, Error
         }
     }
     Ok(OK)
+}
+
+/// Says where it is as soon as it is mounted. A signal is the way to end it.
+async fn mount(session: &Session, args: StoreMountArgs) -> Result<(), Error> {
+    let ended = session
+        .stream(&args.call()?, |event| {
+            let Some((_, _, json)) = output_bytes(event)? else { return Ok(()) };
+            let reply: StoreMountReply = serde_json::from_slice(&json)
+                .map_err(|error| Error::usage(format!("the daemon's answer is odd: {error}")))?;
+            session.ui.reply(&reply, print::mounted)
+        })
+        .await;
+    match ended {
+        Err(Error::Interrupted(_)) => Ok(()),
+        ended => ended.map(|_| ()),
+    }
 }
 
 /// What `store cat --json` prints.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use pyro_api::{
     ArtifactType, BaselineSummary, BaselineUsage, StoreCheckoutReply, StoreDeleteReply, StoreEntry,
-    StoreFindChunkReply, StoreGcReply, StoreIngestReply, StoreListReply, StoreLsReply,
-    StoreRebuildIndexReply, StoreStatsReply, StoreUsageReply, StoreVerifyReply,
+    StoreExportBundleReply, StoreFindChunkReply, StoreGcReply, StoreImportBundleReply,
+    StoreIngestReply, StoreListReply, StoreLsReply, StoreMountReply, StoreRebuildIndexReply,
+    StoreStatsReply, StoreUsageReply, StoreVerifyReply,
 };
 
 use crate::args::StoreTreeArgs;
@@ -161,6 +162,30 @@ pub fn found(reply: &StoreFindChunkReply) -> String {
         text += "there are more\n";
     }
     text
+}
+
+/// `pyro store mount`
+pub fn mounted(reply: &StoreMountReply) -> String {
+    let at = shown(&reply.mount_path.lossy());
+    format!("mounted {} on {at}; Ctrl-C unmounts\n", short(&reply.baseline))
+}
+
+/// `pyro store export-bundle`
+pub fn exported(reply: &StoreExportBundleReply) -> String {
+    let at = shown(&reply.output_path.lossy());
+    let baselines = count(reply.baselines.len() as u64, "baseline", "baselines");
+    let objects = count(reply.object_count, "object", "objects");
+    format!("wrote {at}: {baselines}, {objects}, {}\n", size(reply.bytes_written))
+}
+
+/// `pyro store import-bundle`
+pub fn imported(reply: &StoreImportBundleReply) -> String {
+    let line = |id: &String| {
+        let known = if reply.known.contains(id) { " (known already)" } else { "" };
+        format!("imported {id}{known}\n")
+    };
+    let added = format!("added to the packs: {}\n", size(reply.bytes_stored));
+    reply.baselines.iter().map(line).collect::<String>() + &added
 }
 
 /// `pyro store delete`

@@ -55,10 +55,11 @@ pub use shell::{
 pub use store::{
     BaselineSummary, BaselineUsage, Damage, StoreCat, StoreCatReply, StoreCheckout,
     StoreCheckoutReply, StoreDelete, StoreDeleteReply, StoreDiff, StoreDiffReply, StoreEntry,
-    StoreFindChunk, StoreFindChunkReply, StoreGc, StoreGcReply, StoreIngest, StoreIngestReply,
-    StoreList, StoreListReply, StoreLs, StoreLsReply, StoreRebuildIndex, StoreRebuildIndexReply,
-    StoreStats, StoreStatsReply, StoreUsage, StoreUsageReply, StoreVerify, StoreVerifyReply,
-    StoredObject,
+    StoreExportBundle, StoreExportBundleReply, StoreFindChunk, StoreFindChunkReply, StoreGc,
+    StoreGcReply, StoreImportBundle, StoreImportBundleReply, StoreIngest, StoreIngestReply,
+    StoreList, StoreListReply, StoreLs, StoreLsReply, StoreMount, StoreMountReply,
+    StoreRebuildIndex, StoreRebuildIndexReply, StoreStats, StoreStatsReply, StoreUsage,
+    StoreUsageReply, StoreVerify, StoreVerifyReply, StoredObject,
 };
 pub use vm::{
     VM_TTL_SECONDS, VmCreate, VmDelete, VmDeleteReply, VmExec, VmExecReply, VmInfo, VmList,

@@ -411,6 +411,73 @@ pub struct Damage {
     pub reaches: Vec<String>,
 }
 
+/// Writes baselines to one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreExportBundle {
+    /// Baseline ids or prefixes.
+    pub baselines: Vec<String>,
+    /// The file. Absolute.
+    pub output_path: BytesText,
+    /// Replace what is there.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Answer to [`StoreExportBundle`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreExportBundleReply {
+    /// The file.
+    pub output_path: BytesText,
+    /// Full ids of the baselines in it.
+    pub baselines: Vec<String>,
+    /// Objects in it.
+    pub object_count: u64,
+    /// Its length in bytes.
+    pub bytes_written: u64,
+}
+
+/// Takes the baselines of a bundle in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreImportBundle {
+    /// The file. Absolute.
+    pub path: BytesText,
+}
+
+/// Answer to [`StoreImportBundle`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreImportBundleReply {
+    /// Full ids of the baselines in it.
+    pub baselines: Vec<String>,
+    /// Those that the store had already.
+    pub known: Vec<String>,
+    /// Objects in it.
+    pub object_count: u64,
+    /// Bytes that the store's packs grew by.
+    pub bytes_stored: u64,
+}
+
+/// Mounts a baseline on the host, for as long as the call lasts. An `Output` event on standard output
+/// holds the reply as soon as it is mounted; the call is answered when it is not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreMount {
+    /// Baseline id or prefix.
+    pub baseline: String,
+    /// An empty directory. Absolute.
+    pub mount_path: BytesText,
+}
+
+/// Answer to [`StoreMount`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreMountReply {
+    /// The baseline's full id.
+    pub baseline: String,
+    /// Where it is mounted, links resolved.
+    pub mount_path: BytesText,
+}
+
 calls! {
     "store_ingest": StoreIngest => StoreIngestReply;
     "store_checkout": StoreCheckout => StoreCheckoutReply;
@@ -424,5 +491,8 @@ calls! {
     "store_delete": StoreDelete => StoreDeleteReply;
     "store_gc": StoreGc => StoreGcReply;
     "store_rebuild_index": StoreRebuildIndex => StoreRebuildIndexReply;
+    "store_export_bundle": StoreExportBundle => StoreExportBundleReply;
+    "store_import_bundle": StoreImportBundle => StoreImportBundleReply;
+    "store_mount": StoreMount => StoreMountReply;
     "store_verify": StoreVerify => StoreVerifyReply;
 }

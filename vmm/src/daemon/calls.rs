@@ -6,18 +6,18 @@ use pyro_api::{
     Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
     EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run, ShellClose,
     ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
-    StoreCat, StoreCheckout, StoreDelete, StoreDiff, StoreFindChunk, StoreGc, StoreIngest,
-    StoreList, StoreLs, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify, SyncPush, VmCreate,
-    VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
-    WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec,
-    WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply, WorkspaceStart,
-    WorkspaceStatus, WorkspaceStop,
+    StoreCat, StoreCheckout, StoreDelete, StoreDiff, StoreExportBundle, StoreFindChunk, StoreGc,
+    StoreImportBundle, StoreIngest, StoreList, StoreLs, StoreMount, StoreRebuildIndex, StoreStats,
+    StoreUsage, StoreVerify, SyncPush, VmCreate, VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo,
+    VmReapExpired, VmStart, VmStatus, VmStop, WorkspaceCreate, WorkspaceDelete,
+    WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceListReply,
+    WorkspaceLogs, WorkspaceLogsReply, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::server::Server;
-use super::{doctor, environments, inspect, usage};
+use super::{doctor, environments, inspect, moving, usage};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
@@ -123,6 +123,9 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
         StoreDelete: |call| usage::delete(manager, call).await?;
         StoreGc: |call| usage::gc(manager, call, events).await?;
         StoreRebuildIndex: |_call| usage::rebuild_index(manager).await?;
+        StoreExportBundle: |call| moving::export_bundle(manager, call, events).await?;
+        StoreImportBundle: |call| moving::import_bundle(manager, call, events).await?;
+        StoreMount: |call| moving::mount(manager, call, events).await?;
     }
 }
 
