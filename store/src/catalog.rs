@@ -70,10 +70,7 @@ impl Catalog {
     /// The id prefixes of a pack's records in order; none if there is no sound segment.
     pub(crate) fn segment(&self, pack: &Pack) -> Option<Vec<u32>> {
         let value = self.segments.get(pack.trailer.digest).ok()??;
-        let prefixes: Vec<u32> = unseal(&value)?
-            .chunks_exact(4)
-            .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-            .collect();
+        let prefixes = decode_prefixes(unseal(&value)?);
         (prefixes.len() == pack.trailer.records as usize).then_some(prefixes)
     }
 
@@ -136,14 +133,7 @@ impl Catalog {
     /// Objects that were found damaged: the digest of the pack, and the record in it.
     pub(crate) fn damaged(&self) -> Vec<([u8; 32], u32)> {
         let value = self.state.get(DAMAGED).ok().flatten();
-        let body = value.as_deref().and_then(unseal).unwrap_or_default();
-        let entries = body.as_chunks::<36>().0.iter();
-        entries
-            .filter_map(|entry| {
-                let (digest, record) = entry.split_first_chunk::<32>()?;
-                Some((*digest, u32::from_le_bytes(record.try_into().ok()?)))
-            })
-            .collect()
+        decode_damaged(value.as_deref().and_then(unseal).unwrap_or_default())
     }
 
     /// Remembers all objects that were found damaged.
@@ -186,6 +176,29 @@ impl Drop for Catalog {
         // Only a cache: what cannot be flushed is rebuilt at the next open.
         let _ = self.flush();
     }
+}
+
+fn decode_prefixes(body: &[u8]) -> Vec<u32> {
+    body.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four)).collect()
+}
+
+fn decode_damaged(body: &[u8]) -> Vec<([u8; 32], u32)> {
+    let entry = |entry: &[u8; 36]| {
+        let (digest, record) = entry.split_first_chunk::<32>()?;
+        Some((*digest, u32::from_le_bytes(record.try_into().ok()?)))
+    };
+    body.as_chunks::<36>().0.iter().filter_map(entry).collect()
+}
+
+/// Every decoder of the values in the database.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn decode_any(data: &[u8]) {
+    if let Some(body) = unseal(data) {
+        assert_eq!(seal(body.to_vec()), data);
+    }
+    decode_prefixes(data);
+    decode_damaged(data);
+    crate::trust::decode(data);
 }
 
 /// Appends a 16-byte checksum.

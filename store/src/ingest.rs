@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 use pyro_format::{BaselineId, BaselineKey, Mtime, Node, RootId, RootNode, TimesId};
 
 use statcache::StatCache;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use statcache::decode_any;
 pub(crate) use statcache::forget_unstored;
 
 use crate::baseline::{BaselineRecord, PathBytes, Skipped, Warning, now_ms};

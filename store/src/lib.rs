@@ -21,6 +21,9 @@ mod catalog;
 mod checkout;
 mod descend;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod holds;
 mod index;

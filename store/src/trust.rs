@@ -113,7 +113,7 @@ fn encode(next: u32, trusted: &BTreeSet<u32>) -> Vec<u8> {
     [&next].into_iter().chain(trusted).flat_map(|number| number.to_le_bytes()).collect()
 }
 
-fn decode(bytes: &[u8]) -> Option<(u32, BTreeSet<u32>)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(u32, BTreeSet<u32>)> {
     let mut numbers = bytes.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four));
     Some((numbers.next()?, numbers.collect()))
 }

@@ -15,6 +15,9 @@ mod boot;
 mod call;
 mod content;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod report;
 mod shell;
 

@@ -156,6 +156,20 @@ pub(crate) fn forget_unstored(store: &Store) -> Result<()> {
     Ok(())
 }
 
+/// Looks for inodes in what may be a record.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn decode_any(data: &[u8]) {
+    for ino in [0, 1, u64::MAX] {
+        find(data, ino);
+    }
+    for entry in data.as_chunks::<ENTRY>().0 {
+        if let Some(found) = find(data, inode(entry)) {
+            assert_eq!(inode(found), inode(entry));
+            (file_of(found), size_of(found));
+        }
+    }
+}
+
 fn file_of(entry: &[u8; ENTRY]) -> FileId {
     let mut id = [0; 32];
     id.copy_from_slice(&entry[STAT..STAT + 32]);

@@ -11,5 +11,6 @@ mod mount;
 mod opening;
 mod roundtrip;
 mod support;
+mod torture;
 mod walking;
 mod writer;
