@@ -58,6 +58,10 @@ cargo-deny:
 bench: build ## measure, beside the tools people use today: docs/benchmarks.md
 	bench/run.sh
 
+.PHONY: fuzz
+fuzz: ## throw bytes at every decoder, FUZZ_SECONDS (60) at each; needs a nightly toolchain
+	scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)
+
 .PHONY: first-run
 first-run: build ## write docs/first-run.md by doing what it shows
 	scripts/first-run.sh

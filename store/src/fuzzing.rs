@@ -141,7 +141,7 @@ mod tests {
 
     /// Runs a target over everything that is kept for it.
     fn replay(target: &str, run: fn(&[u8])) {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/fuzz").join(target);
+        let dir = corpus(target);
         let mut count = 0;
         for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{dir:?}: {error}")) {
             run(&fs::read(entry.unwrap().path()).unwrap());
@@ -150,8 +150,64 @@ mod tests {
         assert!(count > 0, "{dir:?} is empty");
     }
 
+    /// Real inputs for fuzzers to begin with.
+    fn write_seeds() {
+        let dir = scratch_dir();
+        let source = dir.path().join("source");
+        fs::create_dir_all(source.join("dir")).unwrap();
+        fs::write(source.join("dir/file"), "some text\n".repeat(30)).unwrap();
+        let large = vec![0; 300_000];
+        fs::write(source.join("large"), &large).unwrap();
+        std::os::unix::fs::symlink("dir/file", source.join("link")).unwrap();
+        let store = Store::open(&dir.path().join("store"), StoreOptions::default()).unwrap();
+        let from = IngestSource::Directory(source.clone());
+        let report = store.ingest(&from, &IngestOptions::default(), &()).unwrap();
+        let record = store.baseline(report.baseline).unwrap();
+        let root = store.get_root(record.root).unwrap();
+        let bundle = dir.path().join("bundle");
+        store.export_bundle(&[record.id], &bundle, false, &()).unwrap();
+        let mut bundle = fs::read(bundle).unwrap();
+        bundle.truncate(bundle.len() - 32);
+        let pack = store.shared.packs().remove(0).1;
+        let list = store.get(pyro_format::FileId::of(&large)).unwrap();
+        let mut tar = tar::Builder::new(vec![0]);
+        tar.append_dir_all("top", source.join("dir")).unwrap();
+        let tar = tar.into_inner().unwrap();
+        let mut gz = flate2::write::GzEncoder::new(vec![1], flate2::Compression::default());
+        std::io::Write::write_all(&mut gz, &tar[1..]).unwrap();
+        let node = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
+        let tree = store.get_tree(root.tree).unwrap().encode();
+        let times = store.get_times(record.times).unwrap().encode();
+        let seeds: [(&str, &str, Vec<u8>); 12] = [
+            ("nodes", "tree", node(0, &tree)),
+            ("nodes", "times", node(1, &times)),
+            ("nodes", "root", node(2, &root.encode())),
+            ("nodes", "list", node(3, &list)),
+            ("names", "path", b"dir/\xff name/..x".to_vec()),
+            ("records", "record", serde_json::to_vec(&record).unwrap()),
+            ("index", "entry", vec![7; 160]),
+            ("pack", "pack", fs::read(&pack.path).unwrap()),
+            ("archive", "tar", tar),
+            ("archive", "gz", gz.finish().unwrap()),
+            ("bundle", "bundle", bundle),
+            ("bundle", "cut", b"PYROBNDL\x01\0\0\0\0\0\0\0".to_vec()),
+        ];
+        for (target, name, bytes) in seeds {
+            let dir = corpus(target);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(format!("seed-{name}")), bytes).unwrap();
+        }
+    }
+
+    fn corpus(target: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/fuzz").join(target)
+    }
+
     #[test]
     fn every_kept_input_is_survived() {
+        if std::env::var_os("PYRO_WRITE_SEEDS").is_some() {
+            write_seeds();
+        }
         let targets: [(&str, fn(&[u8])); 7] = [
             ("nodes", nodes),
             ("names", names),
