@@ -20,6 +20,7 @@ needs=(
     '/usr/include/stdio.h|libc6-dev|the same'
     'git|git|tests compare with it'
     'patch|patch|tests apply diffs with it'
+    'strace|strace|tests make system calls fail with it'
     'python3|python3|tests and the Python SDK'
     '/usr/lib/python3.11/ensurepip/__init__.py|python3-venv|virtual environments: tools, and the wheel as its users install it'
     'node|nodejs|tests use the official TypeScript MCP client'

@@ -1,15 +1,18 @@
 //! The sled database: one index segment for each pack, and the stat cache.
 //!
 //! Never the only place of anything: sled's flush does not survive the loss of power. Every value
-//! carries a checksum, and a database that does not open or does not check is thrown away and
-//! filled again from the packs. Values are few and large: sled's memory and time go by records.
+//! carries a checksum, and a database that does not open, does not check or fails while in use is
+//! thrown away and filled again from the packs. Values are few and large: sled's memory and time go
+//! by records.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{IoContext, Result};
 use crate::pack::{Footer, Pack};
+use crate::store::locked;
 
 /// Bytes of sled's own page cache.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -22,54 +25,75 @@ const TRUST: &[u8] = b"trust";
 const DAMAGED: &[u8] = b"damaged";
 
 pub(crate) struct Catalog {
+    dir: PathBuf,
+    /// None after a failure: then nothing is remembered until the store is opened again.
+    open: Mutex<Option<Arc<Trees>>>,
+}
+
+struct Trees {
     segments: sled::Tree,
     stats: sled::Tree,
     state: sled::Tree,
     db: sled::Db,
 }
 
-impl Catalog {
-    /// Opens the database in `dir`, or starts an empty one where it is missing or broken.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
-        // sled 0.34 reports some kinds of damage by an error and some by a panic.
-        match catch_unwind(AssertUnwindSafe(|| Self::try_open(dir))) {
-            Ok(Ok(catalog)) => Ok(catalog),
-            _ => {
-                match fs::remove_dir_all(dir) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        fs::remove_file(dir).at("remove", dir)?
-                    }
-                    _ => {}
-                }
-                Ok(Self::try_open(dir)?)
-            }
-        }
-    }
-
-    fn try_open(dir: &Path) -> sled::Result<Self> {
+impl Trees {
+    fn open(dir: &Path) -> sled::Result<Self> {
         let db = sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(FLUSH_MS))
             .open()?;
-        let catalog = Self {
+        let trees = Self {
             segments: db.open_tree("segments")?,
             stats: db.open_tree("inodes")?,
             state: db.open_tree("state")?,
             db,
         };
         // Of an earlier layout.
-        catalog.db.drop_tree("stats")?;
+        trees.db.drop_tree("stats")?;
         // Touches every page of the segments, so that damage shows here.
-        for segment in &catalog.segments {
+        for segment in &trees.segments {
             segment?;
         }
-        Ok(catalog)
+        Ok(trees)
+    }
+}
+
+impl Catalog {
+    /// Opens the database in `dir`, or starts an empty one where it is missing or broken.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let trees = match guarded(|| Trees::open(dir)) {
+            Some(trees) => trees,
+            None => {
+                remove(dir)?;
+                Trees::open(dir)?
+            }
+        };
+        Ok(Self { dir: dir.to_owned(), open: Mutex::new(Some(Arc::new(trees))) })
+    }
+
+    /// Reads; none if there is nothing sound.
+    fn read<T>(&self, read: impl FnOnce(&Trees) -> sled::Result<Option<T>>) -> Option<T> {
+        let trees = locked(&self.open).clone()?;
+        guarded(|| read(&trees)).flatten()
+    }
+
+    /// Writes. A database that cannot be written is given up: what is in it must not be believed by
+    /// whoever opens the store next. It is an error only if it cannot be removed either.
+    fn write<T>(&self, write: impl FnOnce(&Trees) -> sled::Result<T>) -> Result<()> {
+        let Some(trees) = locked(&self.open).clone() else { return Ok(()) };
+        if guarded(|| write(&trees)).is_some() {
+            return Ok(());
+        }
+        drop(trees);
+        close(locked(&self.open).take());
+        remove(&self.dir)
     }
 
     /// The id prefixes of a pack's records in order; none if there is no sound segment.
     pub(crate) fn segment(&self, pack: &Pack) -> Option<Vec<u32>> {
-        let value = self.segments.get(pack.trailer.digest).ok()??;
+        let value = self.read(|trees| trees.segments.get(pack.trailer.digest))?;
         let prefixes = decode_prefixes(unseal(&value)?);
         (prefixes.len() == pack.trailer.records as usize).then_some(prefixes)
     }
@@ -80,59 +104,75 @@ impl Catalog {
         for record in &footer.records {
             body.extend_from_slice(&record.key.prefix().to_le_bytes());
         }
-        self.segments.insert(pack.trailer.digest, seal(body))?;
-        Ok(())
+        let body = seal(body);
+        self.write(|trees| trees.segments.insert(pack.trailer.digest, body))
+    }
+
+    /// Forgets the segment of a pack.
+    pub(crate) fn remove_segment(&self, pack: &Pack) -> Result<()> {
+        self.write(|trees| trees.segments.remove(pack.trailer.digest))
     }
 
     /// Forgets segments of packs that are not among `known`; whether there were any.
     pub(crate) fn retain_segments(&self, known: impl Fn(&[u8]) -> bool) -> Result<bool> {
         let mut removed = false;
-        for key in self.segments.iter().keys() {
-            let key = key?;
-            if !known(&key) {
-                self.segments.remove(key)?;
-                removed = true;
+        self.write(|trees| {
+            for key in trees.segments.iter().keys() {
+                let key = key?;
+                if !known(&key) {
+                    trees.segments.remove(key)?;
+                    removed = true;
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(removed)
     }
 
     /// What was remembered about some inodes; none if nothing sound was.
     pub(crate) fn stats(&self, key: &[u8]) -> Option<Vec<u8>> {
-        unseal(&self.stats.get(key).ok()??).map(<[u8]>::to_vec)
-    }
-
-    /// Every key under which something is remembered about inodes.
-    pub(crate) fn stat_keys(&self) -> impl Iterator<Item = Result<sled::IVec>> {
-        self.stats.iter().keys().map(|key| Ok(key?))
-    }
-
-    /// Forgets some inodes.
-    pub(crate) fn remove_stats(&self, key: &[u8]) -> Result<()> {
-        self.stats.remove(key)?;
-        Ok(())
+        let value = self.read(|trees| trees.stats.get(key))?;
+        unseal(&value).map(<[u8]>::to_vec)
     }
 
     /// Remembers something about some inodes.
     pub(crate) fn put_stats(&self, key: &[u8], body: Vec<u8>) -> Result<()> {
-        self.stats.insert(key, seal(body))?;
-        Ok(())
+        let body = seal(body);
+        self.write(|trees| trees.stats.insert(key, body))
+    }
+
+    /// Every key under which something is remembered about inodes.
+    pub(crate) fn stat_keys(&self) -> Vec<sled::IVec> {
+        let keys =
+            self.read(|trees| trees.stats.iter().keys().collect::<sled::Result<_>>().map(Some));
+        keys.unwrap_or_default()
+    }
+
+    /// Forgets some inodes.
+    pub(crate) fn remove_stats(&self, key: &[u8]) -> Result<()> {
+        self.write(|trees| trees.stats.remove(key))
+    }
+
+    /// Forgets all inodes.
+    pub(crate) fn clear_stats(&self) -> Result<()> {
+        self.write(|trees| trees.stats.clear())
     }
 
     /// The sessions that were trusted; none if nothing sound was remembered.
     pub(crate) fn trust(&self) -> Option<Vec<u8>> {
-        unseal(&self.state.get(TRUST).ok()??).map(<[u8]>::to_vec)
+        let value = self.read(|trees| trees.state.get(TRUST))?;
+        unseal(&value).map(<[u8]>::to_vec)
     }
 
     /// Remembers which sessions are trusted.
     pub(crate) fn put_trust(&self, body: Vec<u8>) -> Result<()> {
-        self.state.insert(TRUST, seal(body))?;
-        Ok(())
+        let body = seal(body);
+        self.write(|trees| trees.state.insert(TRUST, body))
     }
 
     /// Objects that were found damaged: the digest of the pack, and the record in it.
     pub(crate) fn damaged(&self) -> Vec<([u8; 32], u32)> {
-        let value = self.state.get(DAMAGED).ok().flatten();
+        let value = self.read(|trees| trees.state.get(DAMAGED));
         decode_damaged(value.as_deref().and_then(unseal).unwrap_or_default())
     }
 
@@ -141,33 +181,22 @@ impl Catalog {
         let entry = |(digest, record): &([u8; 32], u32)| {
             digest.iter().copied().chain(record.to_le_bytes()).collect::<Vec<u8>>()
         };
-        self.state.insert(DAMAGED, seal(damaged.iter().flat_map(entry).collect()))?;
-        Ok(())
-    }
-
-    /// Forgets the segment of a pack.
-    pub(crate) fn remove_segment(&self, pack: &Pack) -> Result<()> {
-        self.segments.remove(pack.trailer.digest)?;
-        Ok(())
-    }
-
-    /// Forgets all inodes.
-    pub(crate) fn clear_stats(&self) -> Result<()> {
-        Ok(self.stats.clear()?)
+        let body = seal(damaged.iter().flat_map(entry).collect());
+        self.write(|trees| trees.state.insert(DAMAGED, body))
     }
 
     /// Forgets everything but which sessions are trusted.
     pub(crate) fn clear(&self) -> Result<()> {
-        self.segments.clear()?;
-        self.stats.clear()?;
-        self.state.remove(DAMAGED)?;
-        Ok(())
+        self.write(|trees| {
+            trees.segments.clear()?;
+            trees.stats.clear()?;
+            trees.state.remove(DAMAGED)
+        })
     }
 
     /// Writes everything to the disk, as well as sled can.
     pub(crate) fn flush(&self) -> Result<()> {
-        self.db.flush()?;
-        Ok(())
+        self.write(|trees| trees.db.flush())
     }
 }
 
@@ -175,6 +204,26 @@ impl Drop for Catalog {
     fn drop(&mut self) {
         // Only a cache: what cannot be flushed is rebuilt at the next open.
         let _ = self.flush();
+        close(locked(&self.open).take());
+    }
+}
+
+/// sled 0.34 reports some failures by an error and some by a panic.
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()?.ok()
+}
+
+/// Its end may panic too, when the disk fails.
+fn close(trees: Option<Arc<Trees>>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(trees)));
+}
+
+/// Removes what is, or should have been, a database.
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(_) => fs::remove_file(dir).at("remove", dir),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -199,8 +199,12 @@ impl Store {
         // Numbers stay what they are: caches and open operations go by them.
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         for (_, pack) in fresh.packs() {
-            if let Some(prefixes) = catalog.segment(&pack) {
-                index.add((*pack).clone(), prefixes.into_iter());
+            if index.number(&pack.trailer.digest).is_none() {
+                let footer = File::open(&pack.path).at("open", &pack.path)?;
+                let footer = pack.footer(&footer).map_err(std::io::Error::other);
+                let footer = footer.at("read", &pack.path)?;
+                let prefixes = footer.records.iter().map(|record| record.key.prefix());
+                index.add((*pack).clone(), prefixes);
             }
         }
         drop(index);

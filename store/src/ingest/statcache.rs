@@ -139,7 +139,6 @@ impl StatCache {
 pub(crate) fn forget_unstored(store: &Store) -> Result<()> {
     let catalog = &store.shared.catalog;
     for key in catalog.stat_keys() {
-        let key = key?;
         let shard = catalog.stats(&key).unwrap_or_default();
         let mut kept = Vec::with_capacity(shard.len());
         for entry in shard.as_chunks::<ENTRY>().0 {

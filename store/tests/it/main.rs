@@ -6,6 +6,7 @@ mod changing;
 mod checkout;
 mod crash;
 mod damage;
+mod faults;
 mod gc;
 mod mount;
 mod opening;
