@@ -139,8 +139,10 @@ fn with_store(name: &str, bytes: &[u8], work: impl FnOnce(&Store, &Path)) {
 mod tests {
     use super::*;
 
+    type Target = fn(&[u8]);
+
     /// Runs a target over everything that is kept for it.
-    fn replay(target: &str, run: fn(&[u8])) {
+    fn replay(target: &str, run: Target) {
         let dir = corpus(target);
         let mut count = 0;
         for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{dir:?}: {error}")) {
@@ -208,7 +210,7 @@ mod tests {
         if std::env::var_os("PYRO_WRITE_SEEDS").is_some() {
             write_seeds();
         }
-        let targets: [(&str, fn(&[u8])); 7] = [
+        let targets: [(&str, Target); 7] = [
             ("nodes", nodes),
             ("names", names),
             ("records", records),

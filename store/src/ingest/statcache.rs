@@ -164,7 +164,8 @@ pub(crate) fn decode_any(data: &[u8]) {
     for entry in data.as_chunks::<ENTRY>().0 {
         if let Some(found) = find(data, inode(entry)) {
             assert_eq!(inode(found), inode(entry));
-            (file_of(found), size_of(found));
+            assert_eq!(file_of(found), file_of(entry));
+            size_of(found);
         }
     }
 }
