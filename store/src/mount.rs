@@ -29,8 +29,8 @@ use crate::store::Store;
 
 /// What mounts without root.
 const HELPER: &str = "fusermount3";
-/// The type of the file system in `/proc/self/mountinfo`.
-const TYPE: &str = "fuse.pyro";
+/// How the names of our file systems begin in `/proc/self/mountinfo`.
+const NAME: &str = "pyro:";
 
 /// A mounted view of a baseline; unmounted when dropped.
 pub struct Mount {
@@ -70,7 +70,7 @@ impl Store {
         pyro_durable::write(&record, &mounted).at("write", &record)?;
         let mut config = Config::default();
         config.mount_options = vec![
-            MountOption::FSName(format!("pyro:{baseline}")),
+            MountOption::FSName(format!("{NAME}{baseline}")),
             MountOption::Subtype("pyro".to_owned()),
             MountOption::RO,
             MountOption::NoSuid,
@@ -138,9 +138,11 @@ fn is_ours(table: &[u8], dir: &[u8]) -> bool {
     for line in table.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
         let at = fields.nth(4).map(unescape);
-        let kind = fields.skip_while(|field| *field != b"-").nth(1);
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let (kind, name) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         if at.as_deref() == Some(dir) {
-            ours = kind == Some(TYPE.as_bytes());
+            // With the helper the type also says who.
+            ours = matches!(kind, b"fuse" | b"fuse.pyro") && name.starts_with(NAME.as_bytes());
         }
     }
     ours
@@ -179,11 +181,13 @@ mod tests {
     #[test]
     fn only_mounts_of_ours_are_taken_for_ours() {
         let table = b"30 1 0:2 / /a\\040b ro - fuse.pyro pyro:x ro\n\
-            31 1 0:3 / /c rw - ext4 /dev/x rw\n\
+            31 1 0:3 / /c rw - ext4 pyro:x rw\n\
+            34 1 0:6 / /f ro - fuse sshfs rw\n\
+            35 1 0:7 / /g ro - fuse pyro:z rw\n\
             32 1 0:4 / /d rw shared:1 - fuse.pyro pyro:y rw\n\
             33 1 0:5 / /d rw - tmpfs tmpfs rw\n";
-        assert!(is_ours(table, b"/a b"));
-        for other in [&b"/a"[..], b"/c", b"/d", b"/e", b""] {
+        assert!(is_ours(table, b"/a b") && is_ours(table, b"/g"));
+        for other in [&b"/a"[..], b"/c", b"/d", b"/e", b"/f", b""] {
             assert!(!is_ours(table, other), "{other:?}");
         }
         assert_eq!(unescape(b"\\1"), b"\\1");

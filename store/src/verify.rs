@@ -211,31 +211,33 @@ pub(crate) fn check_pack(
     let next = AtomicUsize::new(0);
     let bytes = AtomicU64::new(0);
     let damaged = Mutex::new(damaged);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                while !progress.cancelled() {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(frame) = footer.frames.get(at) else { break };
-                    let raw = pack.stored(file, frame).and_then(|stored| {
-                        if !frame_is_intact(frame, &stored) {
-                            return Err("its frame does not match its checksum");
-                        }
-                        decode_frame(frame, stored)
-                    });
-                    let mut sum = 0;
-                    for number in &by_frame[at] {
-                        let record = &footer.records[*number as usize];
-                        sum += u64::from(record.len);
-                        if let Err(reason) = check_object(record, raw.as_deref()) {
-                            locked(&damaged).push((*number, record.key, reason));
-                        }
-                    }
-                    bytes.fetch_add(sum, Ordering::Relaxed);
-                    progress.advance(by_frame[at].len() as u64, sum);
+    let work = || {
+        while !progress.cancelled() {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(frame) = footer.frames.get(at) else { break };
+            let raw = pack.stored(file, frame).and_then(|stored| {
+                if !frame_is_intact(frame, &stored) {
+                    return Err("its frame does not match its checksum");
                 }
+                decode_frame(frame, stored)
             });
+            let mut sum = 0;
+            for number in &by_frame[at] {
+                let record = &footer.records[*number as usize];
+                sum += u64::from(record.len);
+                if let Err(reason) = check_object(record, raw.as_deref()) {
+                    locked(&damaged).push((*number, record.key, reason));
+                }
+            }
+            bytes.fetch_add(sum, Ordering::Relaxed);
+            progress.advance(by_frame[at].len() as u64, sum);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.max(1) {
+            scope.spawn(work);
+        }
+        work();
     });
     progress::check(progress)?;
     let damaged = std::mem::take(&mut *locked(&damaged));

@@ -21,6 +21,7 @@ mod property;
 mod push;
 mod served;
 mod shell;
+mod store;
 mod support;
 mod tree;
 mod vms;
