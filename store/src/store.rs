@@ -10,8 +10,10 @@
 //! index/       sled: rebuilt from packs/ whenever it is missing or broken
 //! ```
 
-use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File, TryLockError};
+mod change;
+mod open;
+
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -28,15 +30,11 @@ use crate::index::{Candidate, Index};
 use crate::lru::Lru;
 use crate::mount;
 use crate::object::{ObjectBytes, ObjectKey};
-use crate::pack::{Footer, Pack, SealedPack, decode_frame};
+use crate::pack::{Footer, Pack, decode_frame};
 use crate::read::FileLayout;
 use crate::trust::Trust;
-
-/// The format this program writes, and the newest it reads. Since 2 packs may be dense; stores of
-/// format 1 become stores of format 2 when they are opened.
-const FORMAT: u32 = 2;
-const VERSION_FILE: &str = "version";
-const OURS: [&str; 6] = ["lock", "packs", "baselines", "checkouts", "mounts", "index"];
+pub use open::RebuildReport;
+use open::{FORMAT, VERSION_FILE, check_version, load_index, lock};
 
 /// Open pack files kept for reading.
 const OPEN_FILES: usize = 64;
@@ -84,19 +82,6 @@ pub struct DamagedPack {
     pub path: PathBuf,
     /// What is wrong with it.
     pub reason: String,
-}
-
-/// What filling the index again found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RebuildReport {
-    /// Version of this report's shape: 1.
-    pub schema: u32,
-    /// Packs that can be used.
-    pub packs: u64,
-    /// Objects in them; one that is in two packs counts twice.
-    pub objects: u64,
-    /// Packs that cannot be used.
-    pub damaged_packs: Vec<DamagedPack>,
 }
 
 /// A content-addressed store in one directory. Cheap to clone; every clone is the same store.
@@ -182,34 +167,6 @@ impl Store {
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// Fills the index again from the packs themselves; nothing that is stored changes. Packs that
-    /// somebody put into the store's directory are found, and those that are gone forgotten.
-    pub fn rebuild_index(&self) -> Result<RebuildReport> {
-        let _one = locked(&self.shared.collecting);
-        let catalog = &self.shared.catalog;
-        catalog.clear()?;
-        let (fresh, damaged) = load_index(&self.shared.packs_dir(), catalog)?;
-        let (packs, objects) = (fresh.packs().len() as u64, fresh.len() as u64);
-        let known = self.shared.packs();
-        let gone = known.iter().filter(|(_, pack)| fresh.number(&pack.trailer.digest).is_none());
-        let gone: HashSet<u32> = gone.map(|(number, _)| *number).collect();
-        self.shared.take_out(|| Ok(gone))?;
-        // Numbers stay what they are: caches and open operations go by them.
-        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        for (_, pack) in fresh.packs() {
-            if index.number(&pack.trailer.digest).is_none() {
-                let footer = File::open(&pack.path).at("open", &pack.path)?;
-                let footer = pack.footer(&footer).map_err(std::io::Error::other);
-                let footer = footer.at("read", &pack.path)?;
-                let prefixes = footer.records.iter().map(|record| record.key.prefix());
-                index.add((*pack).clone(), prefixes);
-            }
-        }
-        drop(index);
-        locked(&self.shared.damaged).clone_from(&damaged);
-        Ok(RebuildReport { schema: 1, packs, objects, damaged_packs: damaged })
     }
 
     /// The store's directory, links resolved.
@@ -334,70 +291,6 @@ impl Shared {
         self.leaving.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the packs that `doomed` names out of the index. Nothing can be found in them, and no
-    /// content be vouched for, before they are gone.
-    pub(crate) fn take_out(
-        &self,
-        doomed: impl FnOnce() -> Result<HashSet<u32>>,
-    ) -> Result<Vec<Arc<Pack>>> {
-        let _leaving = self.leaving.write().unwrap_or_else(PoisonError::into_inner);
-        self.trust.lose(&self.catalog, || {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            let doomed = doomed()?;
-            let packs = doomed.iter().filter_map(|number| index.pack(*number).cloned()).collect();
-            index.remove(&doomed);
-            let mut files = locked(&self.files);
-            for number in &doomed {
-                files.remove(number);
-            }
-            Ok(packs)
-        })
-    }
-
-    /// Uses packs no longer that turned out to be unusable, and remembers why.
-    pub(crate) fn set_aside(&self, packs: HashSet<u32>, damaged: &[DamagedPack]) -> Result<()> {
-        if !packs.is_empty() {
-            for pack in self.take_out(|| Ok(packs))? {
-                self.catalog.remove_segment(&pack)?;
-            }
-            *locked(&self.damaged) = damaged.to_vec();
-        }
-        Ok(())
-    }
-
-    /// Notes that an object was found damaged, so that it is stored again when it is met again, and
-    /// no file is vouched for. False if its pack has left the store.
-    pub(crate) fn note_damage(&self, at: &Candidate) -> Result<bool> {
-        let damage = {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            if index.pack(at.number).is_none() {
-                return Ok(false);
-            }
-            if !index.note_damage(at.number, at.record) {
-                return Ok(true);
-            }
-            index.damage()
-        };
-        self.remember_damage(&damage).map(|()| true)
-    }
-
-    /// Notes which objects of all packs were found damaged.
-    pub(crate) fn set_damage(&self, damaged: BTreeSet<(u32, u32)>) -> Result<()> {
-        let damage = {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            if !index.set_damage(damaged) {
-                return Ok(());
-            }
-            index.damage()
-        };
-        self.remember_damage(&damage)
-    }
-
-    fn remember_damage(&self, damage: &[([u8; 32], u32)]) -> Result<()> {
-        self.catalog.put_damaged(damage)?;
-        self.trust.lose(&self.catalog, || Ok(()))
-    }
-
     /// Every usable pack with its number.
     pub(crate) fn packs(&self) -> Vec<(u32, Arc<Pack>)> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).packs()
@@ -405,32 +298,6 @@ impl Shared {
 
     pub(crate) fn object_count(&self) -> usize {
         self.index.read().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Makes the objects of a durable pack findable: first in sled, then in memory.
-    pub(crate) fn publish(&self, sealed: &SealedPack) -> Result<()> {
-        let (pack, _) = Pack::open(&sealed.path)
-            .map_err(|_| Error::ReadBack { path: sealed.path.clone(), reason: "the trailer" })?;
-        self.catalog.put_segment(&pack, &sealed.footer)?;
-        let prefixes = sealed.footer.records.iter().map(|record| record.key.prefix());
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        self.holds.added(index.add(pack, prefixes));
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Makes the objects of a durable pack findable that somebody else wrote.
-    pub(crate) fn publish_file(&self, path: &Path) -> Result<u32> {
-        let unreadable = |reason: String| std::io::Error::other(reason);
-        let (pack, file) = Pack::open(path).map_err(unreadable).at("open", path)?;
-        let footer = pack.footer(&file).map_err(unreadable).at("read", path)?;
-        self.catalog.put_segment(&pack, &footer)?;
-        let prefixes = footer.records.iter().map(|record| record.key.prefix());
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let number = index.add(pack, prefixes);
-        self.holds.added(number);
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        Ok(number)
     }
 
     fn candidates(&self, key: &ObjectKey) -> Vec<Candidate> {
@@ -485,106 +352,4 @@ impl Shared {
 /// Caches stay consistent at every step, so a panic elsewhere does not spoil them.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the directory is a store of this format already; an error if it is something else.
-fn check_version(dir: &Path) -> Result<bool> {
-    let path = dir.join(VERSION_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse::<u32>() {
-            Ok(FORMAT) => Ok(true),
-            Ok(1..FORMAT) => Ok(false),
-            Ok(found) if found > FORMAT => Err(Error::NewerFormat {
-                path: dir.to_owned(),
-                found: text.trim().into(),
-                known: FORMAT,
-            }),
-            _ => Err(Error::NotAStore {
-                path: dir.to_owned(),
-                reason: "its version file is garbled",
-            }),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // A store whose making was cut short has only our own, empty, directories.
-            for entry in fs::read_dir(dir).at("read", dir)? {
-                let name = entry.at("read", dir)?.file_name();
-                let ours = OURS.iter().any(|ours| name == *ours)
-                    || name.as_encoded_bytes().starts_with(pyro_durable::TEMP_PREFIX.as_bytes());
-                if !ours {
-                    let reason = "it holds other files";
-                    return Err(Error::NotAStore { path: dir.to_owned(), reason });
-                }
-            }
-            let occupied = |sub: &str| {
-                fs::read_dir(dir.join(sub)).is_ok_and(|mut entries| entries.next().is_some())
-            };
-            if occupied("packs") || occupied("baselines") {
-                let reason = "it holds packs but no version file";
-                return Err(Error::NotAStore { path: dir.to_owned(), reason });
-            }
-            Ok(false)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Err(Error::NotAStore { path: dir.to_owned(), reason: "its version file is garbled" })
-        }
-        Err(error) => Err(error).at("read", path),
-    }
-}
-
-fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join("lock");
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).at("open", &path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(error).at("lock", path),
-    }
-}
-
-/// Reads the segments from sled, and from the packs' own footers where sled has none.
-fn load_index(packs: &Path, catalog: &Catalog) -> Result<(Index, Vec<DamagedPack>)> {
-    let mut index = Index::default();
-    let mut damaged = Vec::new();
-    let mut found = Vec::new();
-    for entry in fs::read_dir(packs).at("read", packs)? {
-        let path = entry.at("read", packs)?.path();
-        if path.extension().is_none_or(|extension| extension != "pack") {
-            continue;
-        }
-        match Pack::open(&path) {
-            Err(reason) => damaged.push(DamagedPack { path, reason }),
-            Ok(opened) => found.push(opened),
-        }
-    }
-    // Oldest first, as far as the file system can tell.
-    found.sort_by_cached_key(|(pack, _)| (pack.modified, pack.trailer.digest));
-    index.reserve(found.iter().map(|(pack, _)| pack.trailer.records as usize).sum());
-    let known: HashSet<_> = found.iter().map(|(pack, _)| pack.trailer.digest).collect();
-    for (pack, file) in found {
-        match catalog.segment(&pack) {
-            Some(prefixes) => {
-                index.add(pack, prefixes.into_iter());
-            }
-            None => match pack.footer(&file) {
-                Err(reason) => damaged.push(DamagedPack { path: pack.path, reason }),
-                Ok(footer) => {
-                    catalog.put_segment(&pack, &footer)?;
-                    index.add(pack, footer.records.iter().map(|record| record.key.prefix()));
-                }
-            },
-        }
-    }
-    for (digest, record) in catalog.damaged() {
-        if let Some(pack) = index.number(&digest) {
-            index.note_damage(pack, record);
-        }
-    }
-    let gone = catalog.retain_segments(|digest| {
-        <[u8; 32]>::try_from(digest).is_ok_and(|digest| known.contains(&digest))
-    })?;
-    if gone || !damaged.is_empty() {
-        Trust::load(catalog)?.lose(catalog, || Ok(()))?;
-    }
-    Ok((index, damaged))
 }
