@@ -22,8 +22,8 @@ const TRAILER_COUNTS: usize = 16;
 pub(crate) enum Effort {
     /// Written while somebody waited.
     Fast = 0,
-    /// Written again when nobody did.
-    Dense = 1,
+    /// Written again when nobody did. No flipped bit makes one of the other.
+    Dense = b'D' as isize,
 }
 
 /// The first bytes of a pack.

@@ -7,6 +7,7 @@ mod checkout;
 mod crash;
 mod damage;
 mod faults;
+mod fixtures;
 mod gc;
 mod mount;
 mod opening;
