@@ -25,3 +25,21 @@ pub fn detach(command: &mut Command) {
     // allocates nothing.
     unsafe { command.pre_exec(setup) };
 }
+
+/// Makes the C library give memory back that large buffers no longer need (mallopt(3)). By default it
+/// keeps an arena for each thread, and raises its threshold for separate mappings to the largest
+/// buffer ever freed: a daemon would keep the sum of its peaks.
+pub fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        let settings = [
+            (libc::M_ARENA_MAX, 2),
+            (libc::M_MMAP_THRESHOLD, 256 * 1024),
+            (libc::M_TRIM_THRESHOLD, 128 * 1024),
+        ];
+        for (what, value) in settings {
+            // SAFETY: takes two integers and sets a number; called before any other thread runs.
+            let _ = unsafe { libc::mallopt(what, value) };
+        }
+    }
+}

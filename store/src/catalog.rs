@@ -15,7 +15,7 @@ use crate::pack::{Footer, Pack};
 use crate::store::locked;
 
 /// Bytes of sled's own page cache.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES: u64 = 1024 * 1024;
 /// Milliseconds between sled's flushes: what is lost with a crash is only rebuilt.
 const FLUSH_MS: u64 = 2_000;
 

@@ -39,9 +39,9 @@ use open::{FORMAT, VERSION_FILE, check_version, load_index, lock};
 /// Open pack files kept for reading.
 const OPEN_FILES: usize = 64;
 /// Entries in all decoded tree nodes that are kept.
-const CACHED_ENTRIES: usize = 200_000;
+const CACHED_ENTRIES: usize = 50_000;
 /// Chunks in all decoded file layouts that are kept.
-const CACHED_CHUNKS: usize = 200_000;
+const CACHED_CHUNKS: usize = 100_000;
 
 /// How a store is used; nothing in here changes what is stored.
 #[derive(Debug, Clone)]

@@ -20,7 +20,10 @@ const LAST_STEPS: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// listens.
 pub fn run() -> ExitCode {
     match Home::from_env() {
-        Ok(home) => pyro_vmm::daemon::run(home),
+        Ok(home) => {
+            crate::sys::return_memory();
+            pyro_vmm::daemon::run(home)
+        }
         Err(error) => {
             let error = Error::from(error);
             let code = error.exit_code(ExitCodes::Own);

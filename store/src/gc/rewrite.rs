@@ -19,7 +19,7 @@ use crate::store::{Store, locked};
 use crate::writer::{Batch, Sink};
 
 /// Bytes of nodes that are sorted together.
-const SORTED: usize = 32 << 20;
+const SORTED: usize = 8 << 20;
 
 /// What was written.
 pub(super) struct Rewritten {

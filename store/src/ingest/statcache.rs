@@ -25,9 +25,9 @@ use crate::trust::Session;
 /// Inodes that share a record: up to 38 KiB.
 const SHARD_BITS: u32 = 9;
 /// Bytes of records kept while an ingest reads them.
-const CACHED: usize = 8 << 20;
-/// Entries that wait to be written: up to 5 MiB.
-const WAITING: usize = 1 << 16;
+const CACHED: usize = 2 << 20;
+/// Entries that wait to be written: up to 1.5 MiB.
+const WAITING: usize = 1 << 14;
 
 /// inode, then what `stat` says.
 const STAT: usize = 8 + 8 + 12 + 12;
