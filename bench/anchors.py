@@ -1,214 +1,257 @@
-"""The same jobs done by each tool: put a tree in, again, its next version, compare, take out, check.
-
-A job that a tool has no equivalent of is None.
-"""
+"""The tools that pyro is compared with, each with its defaults."""
 
 from __future__ import annotations
 
 import json
 import pathlib
 import shutil
+from collections.abc import Iterator
 
-from measure import Cost, Pyro, disk_bytes, peak_mib, reset_peak, run, run_measured
+from .measure import Cost, content_bytes, run
+from .pyro import PyroTool
+from .tool import Tool
 
-JOBS = ["ingest", "unchanged", "v2", "diff", "restore", "verify"]
-
-
-class PyroTool:
-    name = "pyro"
-
-    def __init__(self, program: str, work: pathlib.Path):
-        self.pyro = Pyro(program, work / "pyro-home")
-        self.ids: list[str] = []
-
-    def _call(self, *args: str) -> tuple[dict, Cost]:
-        """The daemon does the work: its memory counts, and so does its client's."""
-        # An idle daemon may have ended while other tools were at work.
-        daemon = self.pyro.start()
-        reset_peak(daemon)
-        document, seconds = self.pyro.json("store", *args)
-        return document, Cost(seconds, peak_mib(daemon) + self._client_mib())
-
-    def _client_mib(self) -> float:
-        # The client only passes lines on: the same for every call.
-        if not hasattr(self, "_client"):
-            argv = [self.pyro.program, "store", "list"]
-            self._client = run_measured(argv, env=self.pyro.env).peak_mib
-        return self._client
-
-    def _ingest(self, tree: pathlib.Path) -> Cost:
-        document, cost = self._call("ingest", str(tree))
-        self.ids.append(document["baseline"])
-        return cost
-
-    ingest = unchanged = v2 = _ingest
-
-    def diff(self) -> Cost:
-        return self._call("diff", self.ids[0], self.ids[-1])[1]
-
-    def restore(self, out: pathlib.Path) -> Cost:
-        return self._call("checkout", self.ids[-1], str(out))[1]
-
-    def verify(self) -> Cost:
-        document, cost = self._call("verify")
-        assert document["clean"], document
-        return cost
-
-    def stored(self) -> int:
-        return disk_bytes(self.pyro.home / "store")
-
-    def close(self) -> None:
-        self.pyro.stop()
+STORES = ["ingest", "unchanged", "v2", "v2_copy", "diff", "checkout", "verify"]
 
 
-class Restic:
+class Restic(Tool):
+    """Encrypts always."""
+
     name = "restic"
+    jobs = frozenset(STORES)
 
-    def __init__(self, work: pathlib.Path):
-        self.repo = work / "restic"
-        self.env = {
-            "RESTIC_REPOSITORY": str(self.repo),
+    def _run(self, *args: str, cwd: pathlib.Path | None = None) -> Cost:
+        env = {
+            "RESTIC_REPOSITORY": str(self.home / "repository"),
             "RESTIC_PASSWORD": "bench",
-            "RESTIC_CACHE_DIR": str(work / "restic-cache"),
+            "RESTIC_CACHE_DIR": str(self.home / "cache"),
         }
+        return run(["restic", *args], env=env, cwd=str(cwd) if cwd else None)
+
+    def create(self) -> None:
         self._run("init")
 
-    def _run(self, *args: str, cwd: str | None = None) -> Cost:
-        return run_measured(["restic", "--quiet", *args], env=self.env, cwd=cwd)
-
-    def _backup(self, tree: pathlib.Path) -> Cost:
-        self.count = getattr(self, "count", 0) + 1
-        return self._run("backup", "--tag", f"n{self.count}", ".", cwd=str(tree))
-
-    ingest = unchanged = v2 = _backup
+    def put(self, tree: pathlib.Path) -> Cost:
+        return self._run("--quiet", "backup", ".", cwd=tree)
 
     def diff(self) -> Cost:
-        listed = run(["restic", "snapshots", "--json"], env=self.env)
-        ids = [snapshot["id"] for snapshot in json.loads(listed.stdout)]
-        return self._run("diff", ids[0], ids[-1])
+        snapshots = json.loads(self._run("snapshots", "--json").stdout)
+        snapshots.sort(key=lambda snapshot: snapshot["time"])
+        before, after = snapshots[-2:]
+        return self._run("--quiet", "diff", before["id"], after["id"])
 
-    def restore(self, out: pathlib.Path) -> Cost:
-        return self._run("restore", "latest", "--target", str(out))
+    def checkout(self, out: pathlib.Path) -> Cost:
+        return self._run("--quiet", "restore", "latest", "--target", str(out))
+
+    def verify(self) -> Cost:
+        return self._run("--quiet", "check", "--read-data")
+
+    def payload(self) -> int:
+        return content_bytes(self.home / "repository" / "data")
+
+    def directory(self) -> pathlib.Path:
+        return self.home / "repository"
+
+
+class Rustic(Restic):
+    """The same repository format, in Rust."""
+
+    name = "rustic"
+    program = ""
+
+    def _run(self, *args: str, cwd: pathlib.Path | None = None) -> Cost:
+        env = {
+            "RUSTIC_REPOSITORY": str(self.home / "repository"),
+            "RUSTIC_PASSWORD": "bench",
+            "RUSTIC_CACHE_DIR": str(self.home / "cache"),
+            "RUSTIC_NO_PROGRESS": "true",
+            "RUSTIC_LOG_LEVEL": "error",
+            # No profile of whoever runs this.
+            "XDG_CONFIG_HOME": str(self.home),
+        }
+        return run([self.program, *args], env=env, cwd=str(cwd) if cwd else None)
+
+    def put(self, tree: pathlib.Path) -> Cost:
+        return self._run("backup", ".", cwd=tree)
+
+    def diff(self) -> Cost:
+        return self._run("diff", "latest~1", "latest")
+
+    def checkout(self, out: pathlib.Path) -> Cost:
+        return self._run("restore", "latest", str(out))
 
     def verify(self) -> Cost:
         return self._run("check", "--read-data")
 
-    def stored(self) -> int:
-        return disk_bytes(self.repo)
 
-    def close(self) -> None:
-        pass
+class Borg(Tool):
+    """lz4 and no encryption."""
 
-
-class Borg:
     name = "borg"
+    jobs = frozenset(STORES)
 
-    def __init__(self, work: pathlib.Path):
-        self.repo = work / "borg"
-        self.env = {
-            "BORG_REPO": str(self.repo),
-            "BORG_BASE_DIR": str(work / "borg-base"),
+    def _run(self, *args: str, cwd: pathlib.Path | None = None) -> Cost:
+        env = {
+            "BORG_REPO": str(self.directory()),
+            "BORG_BASE_DIR": str(self.home / "base"),
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
             "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
         }
-        self.count = 0
+        return run(["borg", *args], env=env, cwd=str(cwd) if cwd else None)
+
+    def _archives(self) -> list[str]:
+        return self._run("list", "--short").stdout.split()
+
+    def create(self) -> None:
         self._run("init", "-e", "none")
 
-    def _run(self, *args: str, cwd: str | None = None) -> Cost:
-        return run_measured(["borg", *args], env=self.env, cwd=cwd)
-
-    def _create(self, tree: pathlib.Path) -> Cost:
-        self.count += 1
-        return self._run("create", f"::n{self.count}", ".", cwd=str(tree))
-
-    ingest = unchanged = v2 = _create
+    def put(self, tree: pathlib.Path) -> Cost:
+        return self._run("create", f"::n{len(self._archives())}", ".", cwd=tree)
 
     def diff(self) -> Cost:
-        return self._run("diff", "::n1", f"n{self.count}")
+        before, after = self._archives()[-2:]
+        return self._run("diff", f"::{before}", after)
 
-    def restore(self, out: pathlib.Path) -> Cost:
+    def checkout(self, out: pathlib.Path) -> Cost:
         out.mkdir()
-        return self._run("extract", f"::n{self.count}", cwd=str(out))
+        return self._run("extract", f"::{self._archives()[-1]}", cwd=out)
 
     def verify(self) -> Cost:
         return self._run("check", "--verify-data")
 
-    def stored(self) -> int:
-        return disk_bytes(self.repo)
+    def payload(self) -> int:
+        return content_bytes(self.directory() / "data")
 
-    def close(self) -> None:
-        pass
+    def directory(self) -> pathlib.Path:
+        return self.home / "repository"
 
 
-class Git:
+class Git(Tool):
+    """`git add --all`, `git commit`: loose objects, none of them synced."""
+
     name = "git"
+    jobs = frozenset(STORES)
 
-    def __init__(self, work: pathlib.Path):
-        self.dir = work / "git"
-        run_measured(["git", "init", "-q", "--bare", str(self.dir)])
-        self.count = 0
-
-    def _git(self, tree: pathlib.Path | None, *args: str) -> Cost:
-        where = ["--work-tree", str(tree), "-c", "core.bare=false"] if tree else []
-        identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"]
-        return run_measured(
-            ["git", "--git-dir", str(self.dir), *identity, *where, *args], cwd=str(tree) if tree else None
+    def _git(self, *args: str, tree: pathlib.Path | None = None) -> Cost:
+        options = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0"]
+        if tree:
+            options += ["--work-tree", str(tree), "-c", "core.bare=false"]
+        return run(
+            ["git", "--git-dir", str(self.home), *options, *args], cwd=str(tree) if tree else None
         )
 
-    def _commit(self, tree: pathlib.Path) -> Cost:
-        self.count += 1
-        add = self._git(tree, "add", "--all", "--force", ".")
-        commit = self._git(tree, "commit", "-q", "--allow-empty", "-m", "bench")
-        tag = self._git(tree, "tag", f"n{self.count}")
-        return Cost(add.seconds + commit.seconds + tag.seconds, max(add.peak_mib, commit.peak_mib))
+    def create(self) -> None:
+        self._git("init", "-q", "--bare")
 
-    ingest = unchanged = v2 = _commit
+    def put(self, tree: pathlib.Path) -> Cost:
+        add = self._git("add", "--all", "--force", ".", tree=tree)
+        commit = self._git("commit", "-q", "--allow-empty", "-m", "bench", tree=tree)
+        return Cost(add.seconds + commit.seconds, max(add.peak_mib, commit.peak_mib))
 
     def diff(self) -> Cost:
-        return self._git(None, "diff", "--name-status", "n1", f"n{self.count}")
+        return self._git("diff-tree", "-r", "--name-status", "HEAD~1", "HEAD")
 
-    def restore(self, out: pathlib.Path) -> Cost:
+    def checkout(self, out: pathlib.Path) -> Cost:
         out.mkdir()
-        (self.dir / "index").unlink()
-        return self._git(out, "checkout", "-q", "-f", f"n{self.count}", "--", ".")
+        (self.home / "index").unlink()
+        return self._git("checkout", "-q", "-f", "HEAD", "--", ".", tree=out)
 
     def verify(self) -> Cost:
-        return self._git(None, "fsck", "--full", "--no-progress")
+        return self._git("fsck", "--full", "--no-progress")
 
-    def stored(self) -> int:
-        return disk_bytes(self.dir)
-
-    def close(self) -> None:
-        pass
+    def payload(self) -> int:
+        return content_bytes(self.home / "objects")
 
 
-class TarZstd:
-    name = "tar+zstd"
-    unchanged = v2 = diff = None
+class Seed(Tool):
+    """A git repository that is packed and whose index is clean: the corpus `seed`, which is not written to."""
 
-    def __init__(self, work: pathlib.Path):
-        self.file = work / "tree.tar.zst"
+    name = "git, packed"
+    jobs = frozenset(["unchanged", "diff"])
+    repository = pathlib.Path()
 
-    def ingest(self, tree: pathlib.Path) -> Cost:
-        return run_measured(["tar", "-C", str(tree), "-I", "zstd -3 -T0", "-cf", str(self.file), "."])
+    def create(self) -> None:
+        self.put(self.repository)
 
-    def restore(self, out: pathlib.Path) -> Cost:
+    def put(self, tree: pathlib.Path) -> Cost:
+        return run(["git", "-C", str(self.repository), "status", "--short"])
+
+    def diff(self) -> Cost:
+        tags = ["refs/tags/first", "refs/tags/second"]
+        return run(["git", "-C", str(self.repository), "diff-tree", "-r", "--name-status", *tags])
+
+
+class TarZstd(Tool):
+    """No store: the whole tree each time."""
+
+    jobs = frozenset(["ingest", "checkout", "verify"])
+    level = 0
+
+    @property
+    def file(self) -> str:
+        return str(self.home / "tree.tar.zst")
+
+    def _pipe(self, script: str, *args: str) -> Cost:
+        return run(["bash", "-c", f"set -o pipefail; {script}", "pipe", *args])
+
+    def put(self, tree: pathlib.Path) -> Cost:
+        script = f'tar -C "$1" -cf - . | zstd -q -{self.level} -T2 -o "$2"'
+        return self._pipe(script, str(tree), self.file)
+
+    def checkout(self, out: pathlib.Path) -> Cost:
         out.mkdir()
-        return run_measured(["tar", "-C", str(out), "-I", "zstd", "-xf", str(self.file)])
+        return self._pipe('zstd -q -dc "$1" | tar -C "$2" -xf -', self.file, str(out))
 
     def verify(self) -> Cost:
-        return run_measured(["zstd", "-q", "-t", str(self.file)])
+        return run(["zstd", "-q", "-t", self.file])
 
-    def stored(self) -> int:
-        return self.file.stat().st_blocks * 512
-
-    def close(self) -> None:
-        pass
+    def payload(self) -> int:
+        return content_bytes(self.home)
 
 
-def installed(pyro: str, work: pathlib.Path):
-    """A new store of each tool that is here."""
-    yield PyroTool(pyro, work)
-    for program, tool in [("restic", Restic), ("borg", Borg), ("git", Git), ("zstd", TarZstd)]:
+class TarZstd1(TarZstd):
+    name, level = "tar, zstd -1", 1
+
+
+class TarZstd3(TarZstd):
+    name, level = "tar, zstd -3", 3
+
+
+class Copy(Tool):
+    """`cp -a` of the tree itself, to compare checkouts with."""
+
+    name = "cp -a"
+    jobs = frozenset(["checkout", "checkout_synced"])
+    tree = pathlib.Path()
+
+    def checkout(self, out: pathlib.Path) -> Cost:
+        return run(["cp", "-a", str(self.tree), str(out)])
+
+    def checkout_synced(self, out: pathlib.Path) -> Cost:
+        return run(
+            ["bash", "-c", 'cp -a "$1" "$2" && sync -f "$2"', "copy", str(self.tree), str(out)]
+        )
+
+
+def installed(
+    pyro: str, rustic: str | None, corpora: pathlib.Path, tree: pathlib.Path
+) -> Iterator[type[Tool]]:
+    """Every tool that is here."""
+    PyroTool.program = pyro
+    yield PyroTool
+    if rustic:
+        Rustic.program = rustic
+        yield Rustic
+    Seed.repository, Copy.tree = corpora / "seed", tree
+    anchors: list[tuple[str, type[Tool]]] = [
+        ("restic", Restic),
+        ("borg", Borg),
+        ("git", Git),
+        ("git", Seed),
+        ("zstd", TarZstd1),
+        ("zstd", TarZstd3),
+        ("cp", Copy),
+    ]
+    for program, tool in anchors:
         if shutil.which(program):
-            yield tool(work)
+            yield tool

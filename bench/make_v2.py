@@ -15,11 +15,13 @@ def replace(path: str, data: bytes) -> None:
 
 
 def read(path: str) -> bytes:
+    """All of a file."""
     with open(path, "rb") as file:
         return file.read()
 
 
 def main(root: str) -> None:
+    """The same edits each time."""
     rng = random.Random(42)
     files = []
     for folder, dirs, names in os.walk(root):
@@ -48,4 +50,5 @@ def main(root: str) -> None:
     replace(largest, data[:middle] + rng.randbytes(1024) + data[middle:])
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

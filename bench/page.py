@@ -1,165 +1,147 @@
-"""The page: numbers to Markdown."""
+"""The page: results to Markdown. Nothing is measured here."""
 
 from __future__ import annotations
 
-import os
 import pathlib
-import platform
-import subprocess
-import time
+from typing import Any
 
-from anchors import JOBS
-from measure import content_bytes
+from . import bars, page_parts
+from .bars import JOBS, Verdict
+from .rounds import CORPORA
+from .text import amount, seconds, table
 
+Part = dict[str, Any]
 TITLES = {
-    "ingest": "ingest",
-    "unchanged": "again, unchanged",
-    "v2": "next version",
-    "diff": "diff of both",
-    "restore": "restore",
-    "verify": "verify",
+    "source": "a kernel source tree",
+    "node": "the installed packages of a large web application",
+    "binary": "libraries, executables, archives of objects and a tar",
+    "many": "a million small files",
+    "large": "one large file: text, numbers and noise in turn",
+}
+NOTES = {
+    "source": """The next version has 1 % of the files edited in the middle, 50 added, 50 deleted and 1 KiB inserted into the largest.
+"In place": unchanged files are the same inodes. "A fresh copy": `cp -a` of it, every inode another, so all content has to be read again.
+`git`: `git add --all` and `git commit`, loose objects. `git, packed`: `git status` and `git diff-tree` in a packed repository
+of the same two trees, its index clean.""",
 }
 
 
-def first_line(*argv: str) -> str:
-    try:
-        text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "not installed"
-    return text.splitlines()[0].strip()
+def cell(part: Part, tool: str, job: str) -> str:
+    """Seconds and MiB; slanted where it was measured once only; empty where the tool has no such job."""
+    value, peak = bars.median(part, tool, job), bars.peak(part, tool, job)
+    if value is None or peak is None:
+        return "failed" if job in part["failed"].get(tool, {}) else ""
+    text = f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    single = len(part["costs"][tool][job]) == 1 and part["runs"] > 1
+    return f"*{text} ({peak:.0f})*" if single else f"{text} ({peak:.0f})"
 
 
-def machine_facts(pyro: str, corpora: pathlib.Path) -> dict:
-    """What the numbers depend on."""
-    cpu = [line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    memory = pathlib.Path("/proc/meminfo").read_text().splitlines()[0].split()[1]
-    filesystem = first_line("stat", "-f", "-c", "%T", str(corpora))
-    files = {name: sum(len(names) for _, _, names in os.walk(corpora / name)) for name in ("source", "seed", "small")}
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "cpu": f"{os.cpu_count()} × {cpu[0].split(':', 1)[1].strip() if cpu else platform.machine()}",
-        "memory_gib": round(int(memory) / 1024 / 1024),
-        "kernel": platform.release(),
-        "filesystem": filesystem,
-        "load": os.getloadavg()[0],
-        "tools": [
-            first_line(pyro, "--version"),
-            first_line("restic", "version").split(" compiled")[0],
-            first_line("borg", "--version"),
-            first_line("git", "--version"),
-            first_line("zstd", "--version").strip("* "),
-            first_line("qemu-system-x86_64", "--version").split(" (")[0],
-        ],
-        "files": files,
-        "bytes": {name: content_bytes(corpora / name) for name in ("source", "seed", "small")},
-    }
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
-
-
-def amount(value: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
-
-
-def store_table(store: dict) -> str:
+def costs_table(name: str, part: Part) -> str:
+    """Jobs down, tools across."""
+    tools = sorted(set(part["costs"]) | set(part["failed"]), key=lambda tool: tool != "pyro")
     rows = []
-    for name, jobs in store.items():
-        cells = [seconds(jobs[job]["seconds"]) if job in jobs else "–" for job in JOBS]
-        peak = max(cost["peak_mib"] for key, cost in jobs.items() if key != "stored")
-        rows.append([name, *cells, amount(jobs["stored"]), f"{peak:.0f} MiB"])
-    rows.sort(key=lambda row: row[0] != "pyro")
-    return table(["", *(TITLES[job] for job in JOBS), "stored", "peak memory"], rows)
+    for job in CORPORA[name].jobs:
+        cells = [cell(part, tool, job) for tool in tools]
+        if any(cells):
+            rows.append([JOBS[job], *cells])
+    for key, title in [
+        ("payload", "payload"),
+        ("directory", "its directory on disk"),
+        ("growth", "next version adds"),
+    ]:
+        if any(key in sizes for sizes in part["sizes"].values()):
+            sizes = [part["sizes"].get(tool, {}).get(key) for tool in tools]
+            rows.append([title, *("" if size is None else amount(size) for size in sizes)])
+    return table(["seconds (MiB at peak)", *tools], rows)
 
 
-def ratio_table(store: dict) -> str:
+def verdict_rows(verdicts: list[Verdict], show: Any) -> list[list[str]]:
+    """One row for each bar."""
     rows = []
-    for name, jobs in store.items():
-        if name == "pyro":
-            continue
-        cells = [
-            f"{jobs[job]['seconds'] / store['pyro'][job]['seconds']:.1f}" if job in jobs else "–" for job in JOBS
+    for verdict in verdicts:
+        ratio = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
+        state = {True: "met", False: "**not met**", None: "not measured" if verdict.bar else ""}[
+            verdict.met
         ]
-        rows.append([name, *cells, f"{jobs['stored'] / store['pyro']['stored']:.2f}"])
-    return table(["times pyro's", *(TITLES[job] for job in JOBS), "stored"], rows)
+        pyro = "" if verdict.pyro is None else show(verdict.pyro)
+        rival = "" if verdict.rival is None else show(verdict.rival)
+        rows.append(
+            [verdict.what, pyro, f"{rival} {verdict.beside}".strip(), ratio, verdict.bar, state]
+        )
+    return rows
 
 
-def tree_table(vm: dict, facts: dict) -> str:
-    small, large = vm["small"], vm["source"]
-    timed = ["create", "first exec", "exec", "diff", "diff again", "diff --full", "delete"]
-    rows = []
-    for key in timed:
-        rows.append([key, seconds(small[key]), seconds(large[key]), f"{large[key] / small[key]:.2f}"])
-    for key in ["report bytes", "visited"]:
-        rows.append([f"diff: {key}", f"{small[key]:.0f}", f"{large[key]:.0f}", f"{large[key] / small[key]:.2f}"])
-    for key in ["content served by create", "store growth", "scratch disk"]:
-        rows.append([key, amount(small[key]), amount(large[key]), ""])
-    rows.append(["daemon, peak memory", f"{small['daemon peak MiB']:.0f} MiB", f"{large['daemon peak MiB']:.0f} MiB", ""])
-    names = [f"{facts['files'][name]:,} files" for name in ("small", "source")]
-    return table(["", *names, "ratio"], rows)
+def bars_table(name: str, part: Part) -> str:
+    """Every bar, what was reached and whether that is enough."""
+    rows = verdict_rows(bars.speed(name, part), seconds)
+    rows += verdict_rows(bars.size(part), amount)
+    rows += verdict_rows([bars.memory(part)], lambda value: f"{value:.0f} MB")
+    return table(["", "pyro", "beside it", "ratio", "bar", ""], rows)
 
 
-def render(result: dict) -> str:
-    facts, store, vm, runs = result["facts"], result["store"], result["vm"], result["runs"]
-    git, export = vm["git"], vm["export"]
-    share = git["content served"] / git["content of the seed"] * 100
-    each = "one run of each" if runs == 1 else f"the median of {runs} interleaved rounds"
-    return f"""# Benchmarks
+def failures(part: Part) -> str:
+    """Why cells are empty."""
+    lines = [
+        f"- {tool}, {JOBS.get(what, what)}: {reason}."
+        for tool, reasons in part["failed"].items()
+        for what, reason in reasons.items()
+    ]
+    return "\n\nNot measured:\n\n" + "\n".join(lines) if lines else ""
 
-Written by `make bench` (`BENCH_RUNS={runs} bench/run.sh`): {each}, {facts["date"]}. Ratios within the
-run mean something; seconds belong to this machine on that day.
 
-- Machine: {facts["cpu"]}, {facts["memory_gib"]} GiB of memory, Linux {facts["kernel"]}, {facts["filesystem"]};
-  load average {facts["load"]:.1f} when it began. No KVM is used unless `pyro doctor` says that it works here:
-  microVMs then run under QEMU's emulation, which is several times slower.
-- Tools: {"; ".join(facts["tools"])}.
-- Cache: warm. The trees are read before each round; all tools then take turns, in an order that changes with each round.
-- Durability: each tool's default. pyro syncs packs and records before it answers; restored files are synced with
-  the file system once. borg and restic sync their repositories; git syncs no loose objects; tar and cp sync nothing.
-- Memory: the peak of the process; for pyro that of the daemon and its client together, guests apart.
+def measured(part: Part) -> str:
+    """When, how and how often."""
+    runs, fast = part["runs"], part.get("fast_runs", part["runs"])
+    often = "once" if runs == 1 else f"the median of {runs} rounds"
+    if fast != runs:
+        often += f", of {fast} for what is short"
+    return (
+        f"Measured on {part['date']} with `{part['command']}`, {often}; load average {part['load']:.1f} before it; "
+        f"{part['pyro']}."
+    )
 
-## The store
 
-`source`: a kernel source tree, {facts["files"]["source"]:,} files, {amount(facts["bytes"]["source"])}. "Next version" edits it in
-place: 1 % of the files in the middle, 50 added, 50 deleted, 1 KiB inserted into the largest. Verify reads everything
-(`restic check --read-data`, `borg check --verify-data`, `git fsck --full`, `zstd -t`). Defaults otherwise: borg with lz4
-and no encryption, restic always encrypts, tar with `zstd -3 -T0`.
+def corpus_section(name: str, part: Part) -> str:
+    """A corpus: its bars, then all that was measured."""
+    note = f"\n\n{NOTES[name]}" if name in NOTES else ""
+    slanted = ", *slanted* where it was measured once" if part["runs"] > 1 else ""
+    return f"""## `{name}`: {TITLES[name]}, {part["files"]:,} files, {amount(part["bytes"])}
 
-{store_table(store)}
+{measured(part)}{note}
 
-Each tool's time and size over pyro's (more than 1: pyro is faster, or smaller):
+{bars_table(name, part)}
 
-{ratio_table(store)}
+Medians{slanted}; the memory is the highest of all rounds.
 
-## Workspaces
-
-Environment `debian:12`, 1 vCPU, 1024 MiB. The store knows the trees already: `create` is a second workspace from an
-unchanged directory. The same ten changes (five edits, two deletions, two additions, one chmod) in a small and in a large tree:
-
-{tree_table(vm, facts)}
-
-- `pyro run debian:12 -- true`, nothing before it and nothing after: {seconds(vm["run"]["run true"])}.
-- Copying the large tree (`cp -a`) takes {seconds(vm["copy"]["cp -a"])}; `create` takes {seconds(vm["source"]["create"])}, boot included.
-- Export of all {facts["files"]["source"]:,} files after the ten changes: {seconds(export["export"])}, {amount(export["written"])} written, of which
-  {amount(export["fetched"])} crossed from the guest.
-- The tree of a change report and that of a full scan (`diff --full`) were the same, each time.
-
-A git repository of {facts["files"]["seed"]:,} files, {amount(git["content of the seed"])} with its packs, never read before in its guest:
-
-| | |
-|---|--:|
-| first `git status` | {seconds(git["first status"])} |
-| second `git status` | {seconds(git["second status"])} |
-| content served for the first | {amount(git["content served"])} = {share:.2f} % of the seed |
-| directory nodes served | {amount(git["tree served"])} |
+{costs_table(name, part)}{failures(part)}
 """
+
+
+def render(results: dict[str, Any], limits: str) -> str:
+    """The whole page, of what has been measured so far."""
+    machine, parts = results["machine"], results["parts"]
+    verdicts = [
+        verdict
+        for name in CORPORA
+        if name in parts
+        for verdict in [
+            *bars.speed(name, parts[name]),
+            *bars.size(parts[name]),
+            bars.memory(parts[name]),
+        ]
+        if verdict.bar
+    ]
+    met = sum(verdict.met is True for verdict in verdicts)
+    sections = [corpus_section(name, parts[name]) for name in CORPORA if name in parts]
+    sections.append(f"## What limits each step\n\n{limits.strip()}\n")
+    if "vm" in parts:
+        sections.append(page_parts.workspaces(parts["vm"], measured(parts["vm"])))
+    if "mcp" in parts:
+        sections.append(page_parts.mcp(parts["mcp"], measured(parts["mcp"])))
+    return page_parts.head(machine, len(verdicts), met) + "\n" + "\n".join(sections)
+
+
+def write(results: dict[str, Any], out: pathlib.Path) -> None:
+    """The page beside the numbers it is made of."""
+    limits = pathlib.Path(__file__).with_name("limits.md").read_text()
+    out.write_text(render(results, limits))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
-from measure import Pyro, content_bytes, disk_bytes, peak_mib, reset_peak, run
+from .measure import content_bytes, disk_bytes, peak_mib, reset_peak, run
+from .pyro import Pyro
+from .rounds import say
 
 ENVIRONMENT = "debian:12"
 
@@ -43,40 +46,52 @@ class Workspaces:
     def close(self) -> None:
         self.pyro.stop()
 
+    def _create(self, name: str, rows: dict[str, float]) -> tuple[str, dict[str, Any]]:
+        """A workspace seeded from a corpus: its id and its document."""
+        seed = str(self.corpora / name)
+        made, cost = self.pyro.json("workspace", "create", ENVIRONMENT, "--seed-path", seed)
+        rows["create"] = cost.seconds
+        return made["workspace_id"], made
+
     def run_true(self) -> dict[str, float]:
         """One command in a machine of its own, from nothing to nothing."""
         return {"run true": self.pyro.timed("run", ENVIRONMENT, "--", "true").seconds}
 
-    def tree(self, name: str) -> dict[str, float]:
-        """The life of a workspace seeded from a corpus."""
-        pyro, rows = self.pyro, {}
+    def tree(self, name: str, *, full: bool) -> dict[str, float]:
+        """The life of a workspace seeded from a corpus. `full`: everything in it is looked at, too."""
+        pyro = self.pyro
+        rows: dict[str, float] = {}
         daemon = pyro.daemon()
         reset_peak(daemon)
         stored = disk_bytes(pyro.home / "store" / "packs")
-        made, rows["create"] = pyro.json("workspace", "create", ENVIRONMENT, "--seed-path", str(self.corpora / name))
-        workspace = made["workspace_id"]
+        workspace, made = self._create(name, rows)
         rows["content served by create"] = made["served"]["content_bytes"]
         rows["store growth"] = disk_bytes(pyro.home / "store" / "packs") - stored
         rows["scratch disk"] = disk_bytes(pyro.home / "workspaces" / workspace)
         rows["first exec"] = pyro.timed("workspace", "exec", workspace, "--", "true").seconds
         rows["exec"] = pyro.timed("workspace", "exec", workspace, "--", "true").seconds
         pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
-        diff, rows["diff"] = pyro.json("workspace", "diff", workspace)
+        diff, cost = pyro.json("workspace", "diff", workspace)
+        rows["diff"] = cost.seconds
         assert diff["summary"]["total"] == 10, diff["summary"]
-        rows["diff again"] = pyro.json("workspace", "diff", workspace)[1]
+        rows["diff again"] = pyro.json("workspace", "diff", workspace)[1].seconds
         rows["report bytes"] = diff["report"]["report_bytes"]
         rows["visited"] = diff["report"]["visited"]
-        full, rows["diff --full"] = pyro.json("workspace", "diff", "--full", workspace)
-        assert full["tree"] == diff["tree"], "a full scan and the report must give the same tree"
+        if full:
+            scan, cost = pyro.json("workspace", "diff", "--full", workspace)
+            rows["diff --full"] = cost.seconds
+            assert scan["tree"] == diff["tree"], (
+                "a full scan and the report must give the same tree"
+            )
         rows["daemon peak MiB"] = peak_mib(daemon)
         rows["delete"] = pyro.timed("workspace", "delete", workspace).seconds
         return rows
 
     def git_status(self) -> dict[str, float]:
         """The first and second `git status` of a git repository, and what they served."""
-        pyro, rows = self.pyro, {}
-        made, rows["create"] = pyro.json("workspace", "create", ENVIRONMENT, "--seed-path", str(self.corpora / "seed"))
-        workspace = made["workspace_id"]
+        pyro = self.pyro
+        rows: dict[str, float] = {}
+        workspace, _ = self._create("seed", rows)
         status = ["workspace", "exec", workspace, "--", "git", "status", "--short"]
         rows["first status"] = pyro.timed(*status).seconds
         served = pyro.json("workspace", "status", workspace)[0]["served"]
@@ -89,12 +104,13 @@ class Workspaces:
 
     def export(self, number: int) -> dict[str, float]:
         """A whole tree taken out after ten changes."""
-        pyro, rows = self.pyro, {}
-        made, _ = pyro.json("workspace", "create", ENVIRONMENT, "--seed-path", str(self.corpora / "source"))
-        workspace = made["workspace_id"]
+        pyro = self.pyro
+        rows: dict[str, float] = {}
+        workspace, _ = self._create("source", rows)
         pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
         out = self.work / f"export-{number}"
-        export, rows["export"] = pyro.json("workspace", "export", workspace, ".", "--output", str(out))
+        export, cost = pyro.json("workspace", "export", workspace, ".", "--output", str(out))
+        rows["export"] = cost.seconds
         rows["fetched"] = export["bytes_fetched"]
         rows["written"] = export["bytes_written"]
         pyro.timed("workspace", "delete", workspace)
@@ -104,3 +120,27 @@ class Workspaces:
         """What a workspace made of a copied tree would start with."""
         out = self.work / f"copy-{number}"
         return {"cp -a": run(["cp", "-a", str(self.corpora / "source"), str(out)]).seconds}
+
+
+def measure(program: str, work: pathlib.Path, corpora: pathlib.Path, runs: int) -> dict[str, Any]:
+    """All rows, a list of rounds. What takes minutes under emulation is done in the first round only."""
+    workspaces, rounds = Workspaces(program, work, corpora), []
+    try:
+        for number in range(runs):
+            first = number == 0
+            rows = {
+                "run": workspaces.run_true(),
+                "small": workspaces.tree("small", full=first),
+                "source": workspaces.tree("source", full=first),
+                "export": workspaces.export(number),
+                "copy": workspaces.copy(number),
+            }
+            if first:
+                rows["git"] = workspaces.git_status()
+            rounds.append(rows)
+            for name, row in rows.items():
+                told = ", ".join(f"{key} {value:.4g}" for key, value in row.items())
+                say(f"vm {number + 1}: {name}: {told}")
+    finally:
+        workspaces.close()
+    return {"runs": runs, "rounds": rounds}

@@ -125,7 +125,10 @@ impl Store {
             self.leave(&written.copied, &plan, &mut marked, roots, &mut report)?;
         }
         self.remove_damaged_packs()?;
-        self.forget_unstored()?;
+        let left: Vec<u32> = removed.into_iter().chain(rewritten).collect();
+        if !plan.all_stays(&left) {
+            crate::ingest::forget_unstored(self)?;
+        }
         Ok(report)
     }
 
@@ -145,10 +148,11 @@ impl Store {
         report: &mut GcReport,
     ) -> Result<()> {
         let mut doomed: HashSet<u32> = numbers.iter().copied().collect();
+        let all_stays = plan.all_stays(numbers);
         let packs = loop {
             // While packs leave no baseline is recorded: those on record now are all there are.
             let mut late = None;
-            let packs = self.shared.take_out(|| {
+            let packs = self.shared.take_out(all_stays, || {
                 let (baselines, others) = (self.baseline_ids()?, self.other_roots(roots));
                 if marked.lacks(&baselines, &others) {
                     late = Some((baselines, others));
@@ -185,11 +189,6 @@ impl Store {
         let damaged = index.damage();
         drop(index);
         self.shared.catalog.put_damaged(&damaged)
-    }
-
-    /// Forgets what files held whose content is no longer stored.
-    fn forget_unstored(&self) -> Result<()> {
-        crate::ingest::forget_unstored(self)
     }
 }
 

@@ -85,19 +85,27 @@ impl Trust {
         Ok(())
     }
 
-    /// Trusts nothing of what was, then lets `leave` take things out of the store, while no gate is
-    /// held.
-    pub(crate) fn lose<T>(
+    /// Trusts nothing of what was.
+    pub(crate) fn lose(&self, catalog: &Catalog) -> Result<()> {
+        self.alone(false, catalog, || Ok(()))
+    }
+
+    /// Lets `leave` take things out of the store while no gate is held. Unless `all_stays`, stored
+    /// elsewhere, nothing is trusted from before that on.
+    pub(crate) fn alone<T>(
         &self,
+        all_stays: bool,
         catalog: &Catalog,
         leave: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.epoch += 1;
-        state.trusted = Arc::default();
-        catalog.put_trust(encode(state.next, &state.trusted))?;
-        // Must reach the disk before what was vouched for goes.
-        catalog.flush()?;
+        if !all_stays {
+            state.epoch += 1;
+            state.trusted = Arc::default();
+            catalog.put_trust(encode(state.next, &state.trusted))?;
+            // Must reach the disk before what was vouched for goes.
+            catalog.flush()?;
+        }
         leave()
     }
 }
@@ -135,7 +143,9 @@ mod tests {
         assert!(begin(&trust).trusts(number));
         let reloaded = Trust::load(&catalog).unwrap();
         assert!(begin(&reloaded).trusts(number) && begin(&reloaded).number > died.number);
-        trust.lose(&catalog, || Ok(())).unwrap();
+        trust.alone(true, &catalog, || Ok(())).unwrap();
+        assert!(begin(&trust).trusts(number) && trust.gate(&second).is_some());
+        trust.lose(&catalog).unwrap();
         assert!(trust.gate(&second).is_none());
         let late = second.number;
         trust.commit(second, &catalog).unwrap();

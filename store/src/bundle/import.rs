@@ -147,7 +147,7 @@ impl Store {
     /// Takes back packs of a bundle that was refused. Another operation that has found something
     /// in one keeps it; then a collection deals with it later.
     fn discard(&self, added: HashSet<u32>) -> Result<()> {
-        let packs = self.shared.take_out(|| {
+        let packs = self.shared.take_out(false, || {
             let relied = |pack: &u32| self.shared.holds.is_found(*pack);
             Ok(added.into_iter().filter(|pack| !relied(pack)).collect())
         })?;

@@ -146,6 +146,14 @@ impl Plan {
         self.packs.iter().filter(move |p| p.fate == fate).map(|planned| planned.number)
     }
 
+    /// Whether everything in these packs, used or not, is or will be stored elsewhere.
+    pub(super) fn all_stays(&self, numbers: &[u32]) -> bool {
+        numbers.iter().all(|number| {
+            let records = self.pack(*number).map_or(0, |pack| pack.trailer.records);
+            self.safe.records(*number).count() == records as usize
+        })
+    }
+
     pub(super) fn pack(&self, number: u32) -> Option<&Arc<Pack>> {
         self.by_number.get(&number).map(|at| &self.packs[*at].pack)
     }

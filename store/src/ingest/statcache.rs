@@ -19,7 +19,7 @@ use pyro_format::{FileId, Mtime};
 use super::file::Meta;
 use crate::error::Result;
 use crate::lru::Lru;
-use crate::store::{Store, locked};
+use crate::store::{Shared, Store, locked};
 use crate::trust::Session;
 
 /// Inodes that share a record: up to 38 KiB.
@@ -135,24 +135,26 @@ impl StatCache {
     }
 }
 
-/// Forgets files whose content is not stored any more.
+/// Forgets files whose content is not stored any more, and vouches anew for that of the others.
 pub(crate) fn forget_unstored(store: &Store) -> Result<()> {
-    let catalog = &store.shared.catalog;
+    let Shared { catalog, trust, .. } = &*store.shared;
+    let session = trust.begin(catalog)?;
     for key in catalog.stat_keys() {
         let shard = catalog.stats(&key).unwrap_or_default();
         let mut kept = Vec::with_capacity(shard.len());
         for entry in shard.as_chunks::<ENTRY>().0 {
             if store.has_file(file_of(entry), size_of(entry))? {
-                kept.extend_from_slice(entry);
+                kept.extend_from_slice(&entry[..STAT + 32]);
+                kept.extend_from_slice(&session.number.to_le_bytes());
             }
         }
         if kept.is_empty() {
             catalog.remove_stats(&key)?;
-        } else if kept.len() < shard.len() {
+        } else {
             catalog.put_stats(&key, kept)?;
         }
     }
-    Ok(())
+    trust.commit(session, catalog)
 }
 
 /// Looks for inodes in what may be a record.
@@ -164,8 +166,9 @@ pub(crate) fn decode_any(data: &[u8]) {
     for entry in data.as_chunks::<ENTRY>().0 {
         if let Some(found) = find(data, inode(entry)) {
             assert_eq!(inode(found), inode(entry));
-            assert_eq!(file_of(found), file_of(entry));
-            size_of(found);
+            // Of several for one inode any may be found.
+            let _ = file_of(found);
+            let _ = size_of(found);
         }
     }
 }

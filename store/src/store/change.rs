@@ -37,14 +37,15 @@ impl Shared {
         Ok(number)
     }
 
-    /// Takes the packs that `doomed` names out of the index. Nothing can be found in them, and no
-    /// content be vouched for, before they are gone.
+    /// Takes the packs that `doomed` names out of the index. If not all that they hold stays in other
+    /// packs, no content is vouched for from then on.
     pub(crate) fn take_out(
         &self,
+        all_stays: bool,
         doomed: impl FnOnce() -> Result<HashSet<u32>>,
     ) -> Result<Vec<Arc<Pack>>> {
         let _leaving = self.leaving.write().unwrap_or_else(PoisonError::into_inner);
-        self.trust.lose(&self.catalog, || {
+        let take = || {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             let doomed = doomed()?;
             let packs = doomed.iter().filter_map(|number| index.pack(*number).cloned()).collect();
@@ -54,13 +55,14 @@ impl Shared {
                 files.remove(number);
             }
             Ok(packs)
-        })
+        };
+        self.trust.alone(all_stays, &self.catalog, take)
     }
 
     /// Uses packs no longer that turned out to be unusable, and remembers why.
     pub(crate) fn set_aside(&self, packs: HashSet<u32>, damaged: &[DamagedPack]) -> Result<()> {
         if !packs.is_empty() {
-            for pack in self.take_out(|| Ok(packs))? {
+            for pack in self.take_out(false, || Ok(packs))? {
                 self.catalog.remove_segment(&pack)?;
             }
             *locked(&self.damaged) = damaged.to_vec();
@@ -98,6 +100,6 @@ impl Shared {
 
     fn remember_damage(&self, damage: &[([u8; 32], u32)]) -> Result<()> {
         self.catalog.put_damaged(damage)?;
-        self.trust.lose(&self.catalog, || Ok(()))
+        self.trust.lose(&self.catalog)
     }
 }

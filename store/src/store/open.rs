@@ -45,7 +45,7 @@ impl Store {
         let known = self.shared.packs();
         let gone = known.iter().filter(|(_, pack)| fresh.number(&pack.trailer.digest).is_none());
         let gone: HashSet<u32> = gone.map(|(number, _)| *number).collect();
-        self.shared.take_out(|| Ok(gone))?;
+        self.shared.take_out(gone.is_empty(), || Ok(gone))?;
         // Numbers stay what they are: caches and open operations go by them.
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         for (_, pack) in fresh.packs() {
@@ -160,7 +160,7 @@ pub(super) fn load_index(packs: &Path, catalog: &Catalog) -> Result<(Index, Vec<
         <[u8; 32]>::try_from(digest).is_ok_and(|digest| known.contains(&digest))
     })?;
     if gone || !damaged.is_empty() {
-        Trust::load(catalog)?.lose(catalog, || Ok(()))?;
+        Trust::load(catalog)?.lose(catalog)?;
     }
     Ok((index, damaged))
 }

@@ -1,0 +1,1 @@
+"""Measures pyro beside the tools people use today: `bench/run.sh`. Standard library only."""

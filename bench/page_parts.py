@@ -1,0 +1,131 @@
+"""What the page says beside the corpora: how it was measured, workspaces, MCP."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from .bars import MEMORY
+from .text import amount, seconds, table
+
+Part = dict[str, Any]
+
+
+def head(machine: dict[str, Any], bars: int, met: int) -> str:
+    """The machine and the method."""
+    kvm = (
+        "KVM is there"
+        if machine["kvm"]
+        else "there is no KVM: microVMs run under QEMU's emulation, several times slower"
+    )
+    return f"""# Benchmarks
+
+Written by `make bench` (`bench/run.sh`). {met} of {bars} bars are met. Ratios within a run mean something; seconds belong to
+this machine on that day. `docs/benchmarks.json` holds every single measurement; `bench/run.sh page` makes this page of it.
+
+- Machine: {machine["cpu"]}, {machine["memory_gib"]} GiB of memory, Linux {machine["kernel"]}, {machine["filesystem"]}; {kvm}.
+- Tools: {"; ".join(machine["tools"])}. Each with its defaults: borg with lz4 and no encryption, restic and rustic always
+  encrypt, `tar | zstd` with two threads.
+- Rounds: in each, every tool has a new store and does a job in turn before the next job begins, in an order that changes.
+  Before each measurement `sync` waits until what others wrote is on the disk. Nothing is unlinked while the run lasts: ext4
+  makes files more slowly after that. The short jobs of further rounds are done in copies of the stores as they were after
+  their first ingest. What decides about no bar is measured in the first round only.
+- Cache: warm, as far as it fits into memory. Trees are read before they are stored; stores were written just before.
+- Durability: each tool's default. An ingest of pyro is acknowledged after packs and records are synced; borg, restic and
+  rustic sync their repositories; git syncs no loose objects; tar and cp sync nothing. A checkout is given both ways:
+  "synced" ends with the file system's sync, for `cp -a` by `sync -f`.
+- Memory: the peak of the largest process of a tool (no peak below 9 MiB can be told); for pyro that of the daemon, reset
+  before each call, and of the client together, which has to stay below {MEMORY} MB (of 10^6 bytes).
+- Payload: bytes of what is kept of the trees (packs; of git, objects), without indexes and caches. Changed bytes: files
+  that are new or differ, of those over 64 KiB the 64 KiB around the change.
+"""
+
+
+def medians(rounds: list[Part]) -> Part:
+    """Of each number of the first round, over all rounds that have it."""
+    result: Part = {}
+    for key, value in rounds[0].items():
+        found = [one[key] for one in rounds if key in one]
+        result[key] = medians(found) if isinstance(value, dict) else statistics.median(found)
+    return result
+
+
+def workspaces(part: Part, measured: str) -> str:
+    """A small and a large tree side by side, export, and a git repository."""
+    vm = medians(part["rounds"])
+    small, large, git, export = vm["small"], vm["source"], vm["git"], vm["export"]
+    rows = []
+    for key in ["create", "first exec", "exec", "diff", "diff again", "diff --full", "delete"]:
+        rows.append(
+            [key, seconds(small[key]), seconds(large[key]), f"{large[key] / small[key]:.2f}"]
+        )
+    for key in ["report bytes", "visited"]:
+        rows.append(
+            [
+                f"diff: {key}",
+                f"{small[key]:.0f}",
+                f"{large[key]:.0f}",
+                f"{large[key] / small[key]:.2f}",
+            ]
+        )
+    for key in ["content served by create", "store growth", "scratch disk"]:
+        rows.append([key, amount(small[key]), amount(large[key]), ""])
+    key = "daemon peak MiB"
+    rows.append(["daemon, peak memory", f"{small[key]:.0f} MiB", f"{large[key]:.0f} MiB", ""])
+    files = part["files"]
+    names = [f"{files[name]:,} files" for name in ("small", "source")]
+    share = git["content served"] / git["content of the seed"] * 100
+    status = table(
+        ["", "seconds or bytes"],
+        [
+            ["first `git status`", seconds(git["first status"])],
+            ["second `git status`", seconds(git["second status"])],
+            [
+                "content served for the first",
+                f"{amount(git['content served'])} = {share:.2f} % of the seed",
+            ],
+            ["directory nodes served", amount(git["tree served"])],
+        ],
+    )
+    return f"""## Workspaces
+
+{measured}
+
+Environment `debian:12`, 1 vCPU, 1024 MiB. The store knows the trees already: `create` is a second workspace from an
+unchanged directory. The same ten changes (five edits, two deletions, two additions, one chmod) in a small and in a large tree;
+`diff --full` and `git status` once:
+
+{table(["", *names, "ratio"], rows)}
+
+- `pyro run debian:12 -- true`, nothing before it and nothing after: {seconds(vm["run"]["run true"])}.
+- Copying the large tree (`cp -a`) takes {seconds(vm["copy"]["cp -a"])}; `create` takes {seconds(large["create"])}, boot included.
+- Export of all {files["source"]:,} files after the ten changes: {seconds(export["export"])}, {amount(export["written"])} written, of which
+  {amount(export["fetched"])} crossed from the guest.
+- The tree of a change report and that of a full scan (`diff --full`) were the same.
+
+A git repository of {files["seed"]:,} files, {amount(git["content of the seed"])} with its packs, never read before in its guest:
+
+{status}
+"""
+
+
+def mcp(part: Part, measured: str) -> str:
+    """The bare call and the same call as a tool."""
+    cost = part["seconds"]
+    rows = [["bare call on the daemon's Unix socket", f"{cost['bare'] * 1000:.2f}", "1.0", ""]]
+    for title, name in [("standard streams", "stdio"), ("HTTP with a session and a token", "HTTP")]:
+        more = (cost[name] - cost["bare"]) * 1000
+        row = [
+            f"tool, {title}",
+            f"{cost[name] * 1000:.2f}",
+            f"{cost[name] / cost['bare']:.1f}",
+            f"{more:.2f}",
+        ]
+        rows.append(row)
+    return f"""## MCP
+
+{measured} The trivial tool `{part["tool"]}` beside the daemon call that it makes, the three in turn, the client being Python's
+standard library.
+
+{table(["", "ms", "ratio", "more than the bare call, ms"], rows)}
+"""
