@@ -206,6 +206,8 @@ class Rounds:
         sizes = self.sizes.setdefault(tool.name, {})
         if job == "ingest":
             sizes.update(payload=tool.payload(), directory=disk_bytes(tool.directory()))
+            if tool.hasty is not None:
+                sizes.update(hasty=tool.hasty, tidied_ms=round(tool.tidied * 1000))
         else:
             sizes["growth"] = tool.payload() - sizes["payload"]
 

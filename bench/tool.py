@@ -12,6 +12,9 @@ class Tool:
 
     name = ""
     jobs: frozenset[str] = frozenset()
+    # Of a tool that makes its payload smaller when nobody waits: what it was before, and the seconds.
+    hasty: int | None = None
+    tidied = 0.0
 
     def __init__(self, home: pathlib.Path, *, made: bool = False):
         """`made`: the store is there already."""
