@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[[ ${#targets[@]} -gt 0 ]] || targets=(nodes names records index wire pack archive bundle)
+[[ ${#targets[@]} -gt 0 ]] || targets=(nodes names records index wire pack archive bundle forged)
 command -v cargo-fuzz >/dev/null || { echo "fuzz: cargo-fuzz is missing: cargo install cargo-fuzz --locked" >&2; exit 1; }
 # Scratch stores are synced often: memory will do.
 [[ -d /dev/shm && -w /dev/shm ]] && export TMPDIR=/dev/shm

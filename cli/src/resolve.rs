@@ -293,6 +293,7 @@ impl StoreCheckoutArgs {
             path: guest_path(self.path),
             output_path: absolute(&self.output_path)?,
             force: self.force,
+            no_sync: self.no_sync,
         })
     }
 }

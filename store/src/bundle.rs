@@ -5,9 +5,10 @@
 //! ```
 //! The manifest holds the baselines' records; the packs hold exactly what those reach. A bundle is
 //! checked as a whole before anything of it is in the store: its hash, each pack's footer, each
-//! frame's checksum, each object's id, and that every baseline is whole.
+//! frame's checksum, each object's id, each file's hash, and that every baseline is whole.
 
 mod export;
+mod files;
 mod import;
 
 use pyro_format::BaselineId;
@@ -43,4 +44,19 @@ pub struct BundleReport {
     pub bytes: u64,
     /// Of an import: bytes of packs that were added to the store.
     pub stored_bytes: u64,
+}
+
+/// The bytes of a bundle of these records and packs, whatever they are.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn encode(baselines: Vec<BaselineRecord>, packs: &[Vec<u8>]) -> Vec<u8> {
+    let manifest = serde_json::to_vec(&Manifest { schema: 1, baselines }).expect("a document");
+    let mut out = HEADER.to_vec();
+    for part in [&manifest].into_iter().chain(packs) {
+        out.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(&0u64.to_le_bytes());
+    let hash = blake3::hash(&out);
+    out.extend_from_slice(hash.as_bytes());
+    out
 }

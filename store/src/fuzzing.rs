@@ -4,6 +4,8 @@
 //! Not part of the library's interface. The same functions run over the kept corpus in an ordinary
 //! test, below.
 
+mod forged;
+
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
@@ -17,6 +19,7 @@ use crate::ingest::{self, IngestOptions, IngestSource};
 use crate::pack::Pack;
 use crate::store::{Store, StoreOptions};
 use crate::verify::check_pack;
+pub use forged::forged;
 
 /// Operations after which a scratch store is replaced by an empty one.
 const REUSED: u32 = 500;
@@ -210,7 +213,7 @@ mod tests {
         if std::env::var_os("PYRO_WRITE_SEEDS").is_some() {
             write_seeds();
         }
-        let targets: [(&str, Target); 7] = [
+        let targets: [(&str, Target); 8] = [
             ("nodes", nodes),
             ("names", names),
             ("records", records),
@@ -218,6 +221,7 @@ mod tests {
             ("pack", pack),
             ("archive", archive),
             ("bundle", bundle),
+            ("forged", forged),
         ];
         for (target, run) in targets {
             replay(target, run);

@@ -87,9 +87,10 @@ impl Holds {
             || state.found.records(pack).any(|record| !kept.get(pack, record))
     }
 
-    /// Whether an operation found anything in a pack.
-    pub(crate) fn is_found(&self, pack: u32) -> bool {
-        locked(&self.state).found.records(pack).next().is_some()
+    /// Whether an operation other than the caller's own may have found anything in a pack.
+    pub(crate) fn others_found(&self, pack: u32) -> bool {
+        let state = locked(&self.state);
+        state.open > 1 && state.found.records(pack).next().is_some()
     }
 
     /// Every pinned tree.

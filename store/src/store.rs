@@ -251,6 +251,16 @@ impl Shared {
         false
     }
 
+    /// The length of an object as a pack lists it; none if no pack does.
+    pub(crate) fn listed_len(&self, key: &ObjectKey) -> Option<u64> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let record = |at: Candidate| {
+            let file = self.file(at.number, &at.pack).ok()?;
+            at.pack.record(&file, at.record).ok().filter(|record| record.key == *key)
+        };
+        index.sound(key).find_map(record).map(|record| u64::from(record.len))
+    }
+
     /// Every place that lists the object: pack and record.
     pub(crate) fn places(&self, key: &ObjectKey) -> Vec<(u32, u32)> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,8 @@
 
 mod reach;
 
+pub(crate) use reach::problem;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;

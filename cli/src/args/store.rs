@@ -180,6 +180,9 @@ pub struct StoreCheckoutArgs {
     /// Replace what is there
     #[arg(long)]
     pub force: bool,
+    /// Do not wait until it is on the disk; after a power cut it may be there in part
+    #[arg(long)]
+    pub no_sync: bool,
 }
 
 #[derive(Debug, Args)]

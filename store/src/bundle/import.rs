@@ -7,18 +7,22 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::files::{self, Bad};
 use super::{BundleReport, HEADER, MAX_MANIFEST, Manifest};
 use crate::error::{Error, IoContext, Result};
-use crate::pack::Pack;
+use crate::pack::{Pack, Record};
 use crate::progress::{self, Progress};
 use crate::reach::{Reach, Root};
 use crate::store::Store;
-use crate::verify::check_pack;
+use crate::verify::{self, check_pack};
 
 /// A pack of a bundle, checked, that has not got its name yet.
-struct Staged {
-    temp: NamedTempFile,
+pub(super) struct Staged {
+    pub(super) temp: NamedTempFile,
     path: PathBuf,
+    pub(super) pack: Pack,
+    /// All of them until the whole bundle is checked.
+    pub(super) records: Vec<Record>,
 }
 
 impl Store {
@@ -68,8 +72,8 @@ impl Store {
             left -= len;
             let (pack, count) =
                 self.stage(&mut input, len, progress).map_err(|error| match error {
-                    StageError::Bad(reason) => bad(format!("a pack in it is damaged: {reason}")),
-                    StageError::Store(error) => error,
+                    Bad::Bundle(reason) => bad(format!("a pack in it is damaged: {reason}")),
+                    Bad::Store(error) => error,
                 })?;
             objects += count;
             staged.extend(pack);
@@ -85,6 +89,10 @@ impl Store {
             bytes,
             stored_bytes: 0,
         };
+        files::check(self, &staged, progress).map_err(|error| match error {
+            Bad::Bundle(reason) => bad(reason),
+            Bad::Store(error) => error,
+        })?;
         let added = self.add_packs(staged, &mut report)?;
         let mut reach = Reach::new(self, progress);
         for record in &manifest.baselines {
@@ -94,6 +102,10 @@ impl Store {
                 self.discard(added)?;
                 let (id, missing) = (record.id, reach.missing);
                 return Err(bad(format!("{missing} objects that baseline {id} needs are missing")));
+            }
+            if let Some(reason) = verify::problem(self, record)? {
+                self.discard(added)?;
+                return Err(bad(format!("baseline {}: {reason}", record.id)));
             }
         }
         for record in &manifest.baselines {
@@ -111,19 +123,19 @@ impl Store {
         input: &mut impl Read,
         len: u64,
         progress: &dyn Progress,
-    ) -> Result<(Option<Staged>, u64), StageError> {
+    ) -> Result<(Option<Staged>, u64), Bad> {
         let dir = self.shared.packs_dir();
         let temp = tempfile::Builder::new().prefix(pyro_durable::TEMP_PREFIX).tempfile_in(&dir);
         let mut temp = temp.at("create a pack in", &dir)?;
         let copied = io::copy(&mut input.take(len), &mut temp).at("write", temp.path())?;
         if copied != len {
-            return Err(StageError::Bad("it is cut short".to_owned()));
+            return Err(Bad::Bundle("it is cut short".to_owned()));
         }
-        let (pack, file) = Pack::open_unnamed(temp.path()).map_err(StageError::Bad)?;
-        let footer = pack.footer(&file).map_err(StageError::Bad)?;
+        let (pack, file) = Pack::open_unnamed(temp.path()).map_err(Bad::Bundle)?;
+        let footer = pack.footer(&file).map_err(Bad::Bundle)?;
         let checked = check_pack(&pack, &file, &footer, self.shared.options.threads, progress)?;
         if let Some((_, key, reason)) = checked.damaged.first() {
-            return Err(StageError::Bad(format!("{key}: {reason}")));
+            return Err(Bad::Bundle(format!("{key}: {reason}")));
         }
         progress::check(progress)?;
         let objects = footer.records.len() as u64;
@@ -131,12 +143,12 @@ impl Store {
             return Ok((None, objects));
         }
         let path = dir.join(format!("{}.pack", pack.id()));
-        Ok((Some(Staged { temp, path }), objects))
+        Ok((Some(Staged { temp, path, pack, records: footer.records }), objects))
     }
 
     fn add_packs(&self, staged: Vec<Staged>, report: &mut BundleReport) -> Result<HashSet<u32>> {
         let mut added = HashSet::new();
-        for Staged { temp, path } in staged {
+        for Staged { temp, path, .. } in staged {
             pyro_durable::publish(temp, &path).at("write", &path)?;
             report.stored_bytes += path.metadata().at("read", &path)?.len();
             added.insert(self.shared.publish_file(&path)?);
@@ -148,7 +160,7 @@ impl Store {
     /// in one keeps it; then a collection deals with it later.
     fn discard(&self, added: HashSet<u32>) -> Result<()> {
         let packs = self.shared.take_out(false, || {
-            let relied = |pack: &u32| self.shared.holds.is_found(*pack);
+            let relied = |pack: &u32| self.shared.holds.others_found(*pack);
             Ok(added.into_iter().filter(|pack| !relied(pack)).collect())
         })?;
         for pack in packs {
@@ -184,18 +196,6 @@ fn check_hash(file: &File, len: u64, path: &Path) -> Result<u64> {
         return Err(bad("it is damaged or cut short: its hash is another"));
     }
     Ok(len)
-}
-
-/// Why a pack cannot be taken.
-enum StageError {
-    Bad(String),
-    Store(Error),
-}
-
-impl From<Error> for StageError {
-    fn from(error: Error) -> Self {
-        Self::Store(error)
-    }
 }
 
 fn number(input: &mut impl Read, left: &mut u64) -> io::Result<u64> {

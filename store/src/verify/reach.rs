@@ -59,6 +59,18 @@ pub(super) fn check(
     Ok(())
 }
 
+/// The first thing that is wrong with what a baseline reaches, if anything is.
+pub(crate) fn problem(store: &Store, record: &BaselineRecord) -> Result<Option<String>> {
+    let (lost, mut first) = (Lost::new(), None);
+    let mut found = |path: &TreePath, (key, reason): Problem| {
+        first = Some(format!("'{path}': {key}: {reason}"));
+        false
+    };
+    let seen = Some(HashSet::new());
+    Walk { store, lost: &lost, seen, problems: 0, found: &mut found }.baseline(record)?;
+    Ok(first)
+}
+
 fn broken_path(
     baseline: BaselineId,
     path: &TreePath,
@@ -122,6 +134,12 @@ impl Walk<'_> {
             Ok(tree) => tree,
             Err((key, reason)) => return Ok(self.report(path, key, reason)),
         };
+        if let (Some(node), Some(times)) = (&times_node, times)
+            && node.entries.len() != tree.entries().len()
+            && !self.report(path, times.into(), "does not fit its tree node".to_owned())
+        {
+            return Ok(false);
+        }
         for (at, entry) in tree.entries().iter().enumerate() {
             match &entry.node {
                 Node::Symlink { .. } => {}
@@ -157,8 +175,14 @@ impl Walk<'_> {
             if let Some(reason) = self.lost.get(&key) {
                 return Ok(Some((key, reason.clone())));
             }
-            if !self.store.contains(key) {
-                return Ok(Some((key, "missing".to_owned())));
+            match self.store.shared.listed_len(&key) {
+                None => return Ok(Some((key, "missing".to_owned()))),
+                Some(len) if len != chunk.len => {
+                    let found = size - chunk.len + len;
+                    let error = Error::SizeMismatch { file, expected: size, found };
+                    return Ok(Some((key, error.to_string())));
+                }
+                Some(_) => {}
             }
         }
         Ok(None)

@@ -55,6 +55,9 @@ pub struct StoreCheckout {
     /// Replace what is there.
     #[serde(default)]
     pub force: bool,
+    /// Do not wait until it is on the disk: it may be lost, or be there in part, after a power cut.
+    #[serde(default)]
+    pub no_sync: bool,
 }
 
 /// Answer to [`StoreCheckout`].

@@ -67,7 +67,7 @@ pub async fn checkout(
         }
         let baseline = find(&store, &call.baseline)?;
         let progress = StoreProgress::new(&events, "write", cancelled);
-        let options = CheckoutOptions { force: call.force, ..CheckoutOptions::default() };
+        let options = CheckoutOptions { force: call.force, durable: !call.no_sync };
         let path = tree_path(call.path.as_ref())?;
         let report = store.checkout_baseline(baseline.id, &path, &output, &options, &progress)?;
         Ok(StoreCheckoutReply {
