@@ -150,6 +150,11 @@ def size(part: dict[str, Any]) -> list[Verdict]:
         held.ratio = held.pyro / rival
         held.met = held.ratio <= 1
     verdicts.append(held)
+    if "hasty" in pyro:
+        held.what = "payload, tidied"
+        hasty = Verdict("payload right after the ingest", pyro["hasty"], rival, name)
+        hasty.ratio = pyro["hasty"] / rival if rival else None
+        verdicts.append(hasty)
     if part.get("changed"):
         grown = Verdict(
             "next version adds", pyro.get("growth"), part["changed"], "its changed bytes, zstd -3"

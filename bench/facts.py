@@ -56,7 +56,6 @@ def machine(pyro: str, rustic: str | None, place: pathlib.Path) -> dict[str, Any
         "memory_gib": round(int(memory) / 1024 / 1024),
         "kernel": platform.release(),
         "filesystem": first_line("stat", "-f", "-c", "%T", str(place)),
-        "kvm": os.access("/dev/kvm", os.R_OK | os.W_OK),
         "tools": [tool for tool in tools if tool],
     }
 

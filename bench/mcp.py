@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import pathlib
-import re
 import socket
 import statistics
 import subprocess
@@ -53,22 +52,26 @@ class Stdio:
         self.process = subprocess.Popen(
             [pyro, "mcp", "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=directory
         )
+        assert self.process.stdin
+        assert self.process.stdout
+        self.requests, self.answers = self.process.stdin, self.process.stdout
         self.number = 0
         self.ask("initialize", INITIALIZE)
 
     def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         self.number += 1
-        self.process.stdin.write(request(self.number, method, params) + b"\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        self.requests.write(request(self.number, method, params) + b"\n")
+        self.requests.flush()
+        answer: dict[str, Any] = json.loads(self.answers.readline())
         assert answer["id"] == self.number, answer
-        return answer["result"]
+        result: dict[str, Any] = answer["result"]
+        return result
 
     def call(self) -> None:
         assert self.ask("tools/call", {"name": TOOL, "arguments": {}})["isError"] is False
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self.requests.close()
         self.process.wait()
 
 
@@ -81,11 +84,12 @@ class Http:
             stdout=subprocess.PIPE,
             cwd=directory,
         )
+        assert self.process.stdout
         ready = b""
         while not ready.endswith(b"}\n"):
             ready += self.process.stdout.readline()
         document = json.loads(ready)
-        address = re.fullmatch(r"http://(.*)/mcp", document["url"]).group(1)
+        address = document["url"].removeprefix("http://").removesuffix("/mcp")
         token = pathlib.Path(document["token_file"]).read_text().strip()
         self.headers = {
             "Authorization": f"Bearer {token}",

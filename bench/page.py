@@ -27,10 +27,10 @@ of the same two trees, its index clean.""",
 
 
 def cell(part: Part, tool: str, job: str) -> str:
-    """Seconds and MiB; slanted where it was measured once only; empty where the tool has no such job."""
+    """Seconds and MiB; slanted where it was measured once only; a dash where it failed."""
     value, peak = bars.median(part, tool, job), bars.peak(part, tool, job)
     if value is None or peak is None:
-        return "failed" if job in part["failed"].get(tool, {}) else ""
+        return "–" if job in part["failed"].get(tool, {}) else ""
     text = f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
     single = len(part["costs"][tool][job]) == 1 and part["runs"] > 1
     return f"*{text} ({peak:.0f})*" if single else f"{text} ({peak:.0f})"
@@ -96,8 +96,10 @@ def tidying(part: Part) -> str:
     if "tidied_ms" not in sizes:
         return ""
     return (
-        f"\n\npyro's payload is that of a tidied store: `pyro store gc` took {seconds(sizes['tidied_ms'] / 1000)}. An idle "
-        "daemon does the same by itself, some seconds after the ingest, with the processor time that is left over."
+        "\n\npyro's payload is that of a tidied store, and so are the stores of all jobs after the ingest: an idle daemon "
+        "writes what was stored in haste again, smaller, some seconds after the ingest. Here `pyro store gc` did it at once, "
+        f"untimed, so that it would not go on while others were timed; it took {seconds(sizes['tidied_ms'] / 1000)} and "
+        f"{sizes['tidied_mib'] * 1.048576:.0f} MB of memory at its peak."
     )
 
 
@@ -144,13 +146,16 @@ def render(results: dict[str, Any], limits: str) -> str:
         if verdict.bar
     ]
     met = sum(verdict.met is True for verdict in verdicts)
+    unknown = sum(verdict.met is None for verdict in verdicts)
+    reached = f"{met} of {len(verdicts)} bars are met"
+    reached += f", {unknown} not measured" if unknown else ""
     sections = [corpus_section(name, parts[name]) for name in CORPORA if name in parts]
     sections.append(f"## What limits each step\n\n{limits.strip()}\n")
     if "vm" in parts:
         sections.append(page_parts.workspaces(parts["vm"], measured(parts["vm"])))
     if "mcp" in parts:
         sections.append(page_parts.mcp(parts["mcp"], measured(parts["mcp"])))
-    return page_parts.head(machine, len(verdicts), met) + "\n" + "\n".join(sections)
+    return page_parts.head(machine, reached) + "\n" + "\n".join(sections)
 
 
 def write(results: dict[str, Any], out: pathlib.Path) -> None:

@@ -11,19 +11,14 @@ from .text import amount, seconds, table
 Part = dict[str, Any]
 
 
-def head(machine: dict[str, Any], bars: int, met: int) -> str:
+def head(machine: dict[str, Any], reached: str) -> str:
     """The machine and the method."""
-    kvm = (
-        "KVM is there"
-        if machine["kvm"]
-        else "there is no KVM: microVMs run under QEMU's emulation, several times slower"
-    )
     return f"""# Benchmarks
 
-Written by `make bench` (`bench/run.sh`). {met} of {bars} bars are met. Ratios within a run mean something; seconds belong to
+Written by `make bench` (`bench/run.sh`). {reached}. Ratios within a run mean something; seconds belong to
 this machine on that day. `docs/benchmarks.json` holds every single measurement; `bench/run.sh page` makes this page of it.
 
-- Machine: {machine["cpu"]}, {machine["memory_gib"]} GiB of memory, Linux {machine["kernel"]}, {machine["filesystem"]}; {kvm}.
+- Machine: {machine["cpu"]}, {machine["memory_gib"]} GiB of memory, Linux {machine["kernel"]}, {machine["filesystem"]}.
 - Tools: {"; ".join(machine["tools"])}. Each with its defaults: borg with lz4 and no encryption, restic and rustic always
   encrypt, `tar | zstd` with two threads.
 - Rounds: in each, every tool has a new store and does a job in turn before the next job begins, in an order that changes.
@@ -91,7 +86,8 @@ def workspaces(part: Part, measured: str) -> str:
 
 {measured}
 
-Environment `debian:12`, 1 vCPU, 1024 MiB. The store knows the trees already: `create` is a second workspace from an
+Environment `debian:12`, 1 vCPU, 1024 MiB, execution mode `{part["mode"]}` (`qemu-tcg` is emulation, several times slower
+than KVM). The store knows the trees already: `create` is a second workspace from an
 unchanged directory. The same ten changes (five edits, two deletions, two additions, one chmod) in a small and in a large tree;
 `diff --full` and `git status` once:
 

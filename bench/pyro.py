@@ -95,11 +95,17 @@ class PyroTool(Tool):
             raise Failed(f"the store is damaged: {document['damage']}")
         return cost
 
+    def settle(self) -> dict[str, int]:
+        """Tidies the store, as an idle daemon does; `hasty` is the payload before that, in bytes."""
+        hasty = self.payload()
+        cost = self._call("gc")[1]
+        return {
+            "hasty": hasty,
+            "tidied_ms": round(cost.seconds * 1000),
+            "tidied_mib": round(cost.peak_mib),
+        }
+
     def payload(self) -> int:
-        """After the store was tidied, which an idle daemon does by itself; `hasty` before that."""
-        self.pyro.start()
-        self.hasty = int(self.pyro.json("store", "stats")[0]["pack_bytes"])
-        self.tidied = self.pyro.json("store", "gc")[1].seconds
         return int(self.pyro.json("store", "stats")[0]["pack_bytes"])
 
     def directory(self) -> pathlib.Path:

@@ -163,9 +163,11 @@ class Rounds:
             with self._attempt(tool.name, job):
                 self._time(tool, job, number, out)
             empty(out)
-            if number == 0 and job in ("ingest", "v2"):
+            if job in PUTS:
                 with self._attempt(tool.name, "size"):
-                    self._size(tool, job)
+                    settled = tool.settle()
+                    if number == 0:
+                        self._size(tool, job, settled)
             if number == 0 and job == "ingest":
                 with self._attempt(tool.name, "a copy"):
                     self._keep(tool)
@@ -202,13 +204,12 @@ class Rounds:
             self.bases[tool.name] = tool.copy(base)
             tool.prime(self.shown.tree)
 
-    def _size(self, tool: Tool, job: str) -> None:
-        sizes = self.sizes.setdefault(tool.name, {})
+    def _size(self, tool: Tool, job: str, settled: dict[str, int]) -> None:
         if job == "ingest":
-            sizes.update(payload=tool.payload(), directory=disk_bytes(tool.directory()))
-            if tool.hasty is not None:
-                sizes.update(hasty=tool.hasty, tidied_ms=round(tool.tidied * 1000))
-        else:
+            sizes = {"payload": tool.payload(), "directory": disk_bytes(tool.directory())}
+            self.sizes[tool.name] = {**sizes, **settled}
+        elif job == "v2":
+            sizes = self.sizes[tool.name]
             sizes["growth"] = tool.payload() - sizes["payload"]
 
     @contextmanager

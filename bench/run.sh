@@ -24,9 +24,11 @@ cache=${BENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pyro-bench}
 corpora=$cache/corpora
 out=${BENCH_OUT:-$here/../docs/benchmarks.md}
 runs=${BENCH_RUNS:-3}
+said=
 fast_runs=${BENCH_FAST_RUNS:-$((runs < 3 ? runs : runs < 5 ? 5 : runs))}
 if [[ ${1:-} == --quick ]]; then
     shift
+    said=' --quick'
     export BENCH_QUICK=1
     corpora=$corpora/quick
     out=${BENCH_OUT:-$here/../bench-out/benchmarks.md}
@@ -84,14 +86,19 @@ if [[ ${#wanted[@]} -gt 0 ]]; then
     "$here/corpora.sh" "$corpora" "${wanted[@]}"
 fi
 cd "$here/.."
+program=${PYRO:-target/release/pyro}
+if [[ ! -x $program && ${parts[*]} ]]; then
+    echo "bench: there is no program $program: build it (make build), or name one with PYRO" >&2
+    exit 1
+fi
 export PYTHONDONTWRITEBYTECODE=1
 exec python3 -m bench \
-    --pyro "${PYRO:-target/release/pyro}" \
+    --pyro "$program" \
     "${rustic[@]}" \
     --corpora "$corpora" \
     --work "$cache/work" \
     --runs "$runs" \
     --fast-runs "$fast_runs" \
     --out "$out" \
-    --command "BENCH_RUNS=$runs BENCH_FAST_RUNS=$fast_runs bench/run.sh ${parts[*]}" \
+    --command "BENCH_RUNS=$runs BENCH_FAST_RUNS=$fast_runs bench/run.sh$said ${parts[*]}" \
     "${parts[@]}"

@@ -12,9 +12,6 @@ class Tool:
 
     name = ""
     jobs: frozenset[str] = frozenset()
-    # Of a tool that makes its payload smaller when nobody waits: what it was before, and the seconds.
-    hasty: int | None = None
-    tidied = 0.0
 
     def __init__(self, home: pathlib.Path, *, made: bool = False):
         """`made`: the store is there already."""
@@ -32,6 +29,13 @@ class Tool:
     def put(self, tree: pathlib.Path) -> Cost:
         """Stores a tree: ingest, unchanged, v2 and v2_copy."""
         raise NotImplementedError
+
+    def settle(self) -> dict[str, int]:
+        """After `put`: does at once, untimed, what it would do by itself while others are timed.
+
+        Returns what there is to tell of it beside the sizes.
+        """
+        return {}
 
     def diff(self) -> Cost:
         """Compares the tree stored before the last with the last."""

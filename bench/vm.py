@@ -41,7 +41,8 @@ class Workspaces:
         for name in ["small", "source", "seed"]:
             self.pyro.timed("store", "ingest", str(corpora / name))
         # The first machine of a home probes KVM and packs the initramfs.
-        self.pyro.timed("run", ENVIRONMENT, "--", "true")
+        probe, _ = self.pyro.json("run", ENVIRONMENT, "--", "true")
+        self.mode = str(probe["execution_mode"])
 
     def close(self) -> None:
         self.pyro.stop()
@@ -143,4 +144,4 @@ def measure(program: str, work: pathlib.Path, corpora: pathlib.Path, runs: int) 
                 say(f"vm {number + 1}: {name}: {told}")
     finally:
         workspaces.close()
-    return {"runs": runs, "rounds": rounds}
+    return {"runs": runs, "mode": workspaces.mode, "rounds": rounds}
