@@ -67,7 +67,7 @@ impl Default for StoreOptions {
         Self {
             compression_level: 1,
             dense_level: 7,
-            frame_cache_bytes: 24 * 1024 * 1024,
+            frame_cache_bytes: 10 * 1024 * 1024,
             threads: cores.clamp(2, 8),
             pack_bytes: 64 * 1024 * 1024,
             stat_margin: Duration::from_secs(40),
