@@ -11,6 +11,7 @@ use pyro_format::{BaselineId, BaselineKey, Mtime, RootId, TimesId, escape};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, IoContext, Result};
+use crate::reach::Root;
 use crate::store::Store;
 
 /// Bytes of a path, shown as text. JSON has `path`, where anything that is not UTF-8 is replaced,
@@ -131,6 +132,11 @@ impl BaselineRecord {
     /// What the id is made of.
     pub fn key(&self) -> BaselineKey {
         BaselineKey { root: self.root, times: self.times, mtime: self.mtime }
+    }
+
+    /// What has to stay for it to be whole.
+    pub(crate) fn top(&self) -> Root {
+        Root { root: self.root, times: Some(self.times) }
     }
 }
 

@@ -14,7 +14,6 @@ mod rewrite;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use pyro_format::BaselineId;
@@ -117,12 +116,14 @@ impl Store {
             return Ok(report);
         }
         let removed: Vec<_> = plan.with(Fate::Remove).collect();
-        self.leave(&removed, &plan, &mut marked, roots, &mut report)?;
+        let left = self.leave(&removed, &plan, &mut marked, roots, &mut report)?;
+        report.packs_removed += left;
         let rewritten: Vec<_> = plan.with(Fate::Rewrite).collect();
         for group in rewritten.chunks(if options.background { 1 } else { GROUP }) {
             let written = rewrite::rewrite(self, &plan, group, &marked.reach, options, progress)?;
             report.bytes_reclaimed -= written.bytes as i64;
-            self.leave(&written.copied, &plan, &mut marked, roots, &mut report)?;
+            let left = self.leave(&written.copied, &plan, &mut marked, roots, &mut report)?;
+            report.packs_rewritten += left;
         }
         self.remove_damaged_packs()?;
         let left: Vec<u32> = removed.into_iter().chain(rewritten).collect();
@@ -138,7 +139,7 @@ impl Store {
         all
     }
 
-    /// Lets packs leave that nothing relies on.
+    /// Lets packs leave that nothing relies on; answers how many did.
     fn leave(
         &self,
         numbers: &[u32],
@@ -146,7 +147,7 @@ impl Store {
         marked: &mut Marked<'_>,
         roots: &dyn Fn() -> Vec<Root>,
         report: &mut GcReport,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let mut doomed: HashSet<u32> = numbers.iter().copied().collect();
         let all_stays = plan.all_stays(numbers);
         let packs = loop {
@@ -168,16 +169,13 @@ impl Store {
         };
         report.packs_in_use += (numbers.len() - packs.len()) as u64;
         for pack in &packs {
-            match plan.fate(pack) {
-                Fate::Remove => report.packs_removed += 1,
-                _ => report.packs_rewritten += 1,
-            }
             report.bytes_reclaimed += pack.len as i64;
             fs::remove_file(&pack.path).at("remove", &pack.path)?;
             self.shared.catalog.remove_segment(pack)?;
         }
         let dir = self.shared.packs_dir();
-        pyro_durable::sync_dir(&dir).at("sync", dir)
+        pyro_durable::sync_dir(&dir).at("sync", dir)?;
+        Ok(packs.len() as u64)
     }
 
     /// Removes packs that cannot be read: nothing needs them, or this would not be reached.
@@ -185,9 +183,7 @@ impl Store {
         for pack in std::mem::take(&mut *locked(&self.shared.damaged)) {
             pyro_durable::remove(&pack.path).at("remove", pack.path)?;
         }
-        let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
-        let damaged = index.damage();
-        drop(index);
+        let damaged = self.shared.index().damage();
         self.shared.catalog.put_damaged(&damaged)
     }
 }
@@ -201,16 +197,10 @@ impl Marked<'_> {
     fn add(&mut self, baselines: Vec<BaselineId>, roots: Vec<Root>) -> Result<()> {
         for id in baselines {
             if self.baselines.insert(id) {
-                let record = match self.reach.store.baseline(id) {
+                match self.reach.store.baseline(id) {
                     // Forgotten since it was listed.
-                    Err(Error::NoBaseline(_)) => continue,
-                    record => record?,
-                };
-                let (root, times) = (record.root, Some(record.times));
-                self.reach.missing = 0;
-                self.reach.root(&Root { root, times })?;
-                if self.reach.missing > 0 {
-                    return Err(Error::Incomplete { baseline: id, missing: self.reach.missing });
+                    Err(Error::NoBaseline(_)) => {}
+                    record => self.reach.whole_baseline(&record?)?,
                 }
             }
         }

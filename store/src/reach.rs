@@ -7,6 +7,7 @@ use pyro_format::{
     ChunkList, FileId, Node, RootId, RootNode, SMALL_FILE, TimesId, TimesNode, Tree, TreeId,
 };
 
+use crate::baseline::BaselineRecord;
 use crate::error::{Error, Result};
 use crate::marks::Marks;
 use crate::object::ObjectKey;
@@ -25,11 +26,11 @@ pub struct Root {
 /// Marks everything that can be reached.
 pub(crate) struct Reach<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) progress: &'a dyn Progress,
+    progress: &'a dyn Progress,
     /// All copies of what was reached so far.
     pub(crate) marks: Marks,
     /// Objects that were reached and are not stored, or cannot be read.
-    pub(crate) missing: u64,
+    missing: u64,
     /// Where in the walk the path of a directory came first, by the path's hash.
     paths: HashMap<u64, u32>,
     /// The same for directory nodes, by pack and record.
@@ -61,6 +62,21 @@ impl<'a> Reach<'a> {
             self.trees(node.tree)?;
         }
         root.times.map_or(Ok(()), |times| self.times(times))
+    }
+
+    /// Marks what a baseline reaches, and answers how much of it is missing.
+    pub(crate) fn baseline(&mut self, record: &BaselineRecord) -> Result<u64> {
+        let before = self.missing;
+        self.root(&record.top())?;
+        Ok(self.missing - before)
+    }
+
+    /// The same; an error if anything is missing.
+    pub(crate) fn whole_baseline(&mut self, record: &BaselineRecord) -> Result<()> {
+        match self.baseline(record)? {
+            0 => Ok(()),
+            missing => Err(Error::Incomplete { baseline: record.id, missing }),
+        }
     }
 
     fn trees(&mut self, top: TreeId) -> Result<()> {

@@ -16,7 +16,7 @@ mod open;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use pyro_format::{FileId, Tree, TreeId};
@@ -104,7 +104,7 @@ pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
     pub(crate) catalog: Catalog,
     pub(crate) trust: Trust,
-    pub(crate) index: RwLock<Index>,
+    index: RwLock<Index>,
     pub(crate) holds: Arc<Holds>,
     /// Held shared by those who go through the packs, exclusively while packs leave.
     leaving: RwLock<()>,
@@ -181,7 +181,7 @@ impl Store {
 
     /// Whether anything stored is known to be damaged, whether or not it is stored again since.
     pub fn has_damage(&self) -> bool {
-        let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.shared.index();
         !index.damage().is_empty() || !locked(&self.shared.damaged).is_empty()
     }
 
@@ -242,7 +242,7 @@ impl Shared {
 
     pub(crate) fn contains(&self, key: &ObjectKey) -> bool {
         // Whoever asks relies on the answer: no pack may leave between the two.
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let found = index.sound(key).find(|candidate| self.is_at(key, candidate));
         if let Some(Candidate { number, record, .. }) = found {
             self.holds.found(number, record);
@@ -253,7 +253,7 @@ impl Shared {
 
     /// The length of an object as a pack lists it; none if no pack does.
     pub(crate) fn listed_len(&self, key: &ObjectKey) -> Option<u64> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let record = |at: Candidate| {
             let file = self.file(at.number, &at.pack).ok()?;
             at.pack.record(&file, at.record).ok().filter(|record| record.key == *key)
@@ -263,7 +263,7 @@ impl Shared {
 
     /// Every place that lists the object: pack and record.
     pub(crate) fn places(&self, key: &ObjectKey) -> Vec<(u32, u32)> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let found = index.candidates(key).into_iter().filter(|at| self.is_at(key, at));
         found.map(|at| (at.number, at.record)).collect()
     }
@@ -271,7 +271,7 @@ impl Shared {
     /// Of all places that list an object, one of which is `here`, the one that is kept: sound, then
     /// dense, then new.
     pub(crate) fn home(&self, key: &ObjectKey, here: (u32, u32)) -> Home {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let damaged = |(pack, record)| index.is_damaged(pack, record);
         let mut place = here;
         if !index.is_sole(key) {
@@ -286,7 +286,7 @@ impl Shared {
     }
 
     pub(crate) fn is_damaged(&self, (pack, record): (u32, u32)) -> bool {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).is_damaged(pack, record)
+        self.index().is_damaged(pack, record)
     }
 
     /// Whether the candidate's record is the object's.
@@ -301,17 +301,26 @@ impl Shared {
         self.leaving.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Stays consistent at every step, so a panic elsewhere does not spoil it.
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Every usable pack with its number.
     pub(crate) fn packs(&self) -> Vec<(u32, Arc<Pack>)> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).packs()
+        self.index().packs()
     }
 
     pub(crate) fn object_count(&self) -> usize {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.index().len()
     }
 
     fn candidates(&self, key: &ObjectKey) -> Vec<Candidate> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).candidates(key)
+        self.index().candidates(key)
     }
 
     /// None if the record is another object's with the same prefix.

@@ -10,13 +10,14 @@ use pyro_store::{IngestOptions, IngestReport, SkipReason};
 
 use crate::error::{Error, Result};
 
-/// The source's path, which must be absolute: the daemon's directory is not the caller's.
-pub fn absolute(path: &BytesText) -> Result<PathBuf> {
+/// A path of the host, which must be absolute: the daemon's directory is not the caller's. `what` it
+/// is, for people.
+pub fn absolute(path: &BytesText, what: &str) -> Result<PathBuf> {
     let path = path.to_path();
     if path.is_absolute() {
         Ok(path)
     } else {
-        Err(Error::Invalid(format!("the source path {path:?} is not absolute")))
+        Err(Error::Invalid(format!("the {what} {path:?} is not absolute")))
     }
 }
 

@@ -38,7 +38,7 @@ pub fn checked_out(reply: &StoreCheckoutReply) -> String {
 
 /// `pyro store list`
 pub fn list(reply: &StoreListReply) -> String {
-    let head = ["BASELINE", "CREATED", "ENTRIES", "SIZE", "SOURCE"].map(String::from).to_vec();
+    let head = ["BASELINE", "CREATED", "ENTRIES", "SIZE", "SOURCE"];
     let row = |baseline: &BaselineSummary| {
         vec![
             short(&baseline.baseline),
@@ -48,7 +48,7 @@ pub fn list(reply: &StoreListReply) -> String {
             shown(&baseline.source),
         ]
     };
-    table([head].into_iter().chain(reply.baselines.iter().map(row)).collect())
+    rows(&head, reply.baselines.iter().map(row))
 }
 
 /// `pyro store ls`

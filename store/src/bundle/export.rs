@@ -15,7 +15,7 @@ use crate::pack::{
     CONTENT_FRAME, Effort, EncodedFrame, FrameBuilder, Pack, PackBody, decode_frame,
 };
 use crate::progress::{self, Progress};
-use crate::reach::{Reach, Root};
+use crate::reach::Reach;
 use crate::store::Store;
 
 impl Store {
@@ -41,11 +41,7 @@ impl Store {
             let mut record = self.baseline(*id)?;
             // Whoever takes it in asked for it.
             record.implicit = false;
-            reach.missing = 0;
-            reach.root(&Root { root: record.root, times: Some(record.times) })?;
-            if reach.missing > 0 {
-                return Err(Error::Incomplete { baseline: *id, missing: reach.missing });
-            }
+            reach.whole_baseline(&record)?;
             if manifest.baselines.iter().all(|known| known.id != *id) {
                 manifest.baselines.push(record);
             }

@@ -12,7 +12,7 @@ use super::{BundleReport, HEADER, MAX_MANIFEST, Manifest};
 use crate::error::{Error, IoContext, Result};
 use crate::pack::{Pack, Record};
 use crate::progress::{self, Progress};
-use crate::reach::{Reach, Root};
+use crate::reach::Reach;
 use crate::store::Store;
 use crate::verify::{self, check_pack};
 
@@ -96,16 +96,14 @@ impl Store {
         let added = self.add_packs(staged, &mut report)?;
         let mut reach = Reach::new(self, progress);
         for record in &manifest.baselines {
-            reach.missing = 0;
-            reach.root(&Root { root: record.root, times: Some(record.times) })?;
-            if reach.missing > 0 {
+            let (id, missing) = (record.id, reach.baseline(record)?);
+            if missing > 0 {
                 self.discard(added)?;
-                let (id, missing) = (record.id, reach.missing);
                 return Err(bad(format!("{missing} objects that baseline {id} needs are missing")));
             }
             if let Some(reason) = verify::problem(self, record)? {
                 self.discard(added)?;
-                return Err(bad(format!("baseline {}: {reason}", record.id)));
+                return Err(bad(format!("baseline {id}: {reason}")));
             }
         }
         for record in &manifest.baselines {

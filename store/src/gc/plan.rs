@@ -158,11 +158,6 @@ impl Plan {
         self.by_number.get(&number).map(|at| &self.packs[*at].pack)
     }
 
-    pub(super) fn fate(&self, pack: &Pack) -> Fate {
-        let planned = self.packs.iter().find(|p| p.pack.trailer.digest == pack.trailer.digest);
-        planned.map_or(Fate::Keep, |planned| planned.fate)
-    }
-
     pub(super) fn report(&self, dry_run: bool) -> GcReport {
         let sum = |of: &dyn Fn(&Planned) -> u64| self.packs.iter().map(of).sum::<u64>();
         let leaves = |p: &Planned| p.fate != Fate::Keep;

@@ -3,10 +3,11 @@
 use pyro_format::BaselineId;
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::BaselineRecord;
 use crate::error::{IoContext, Result};
 use crate::marks::Marks;
 use crate::progress::Progress;
-use crate::reach::{Reach, Root};
+use crate::reach::Reach;
 use crate::store::Store;
 
 /// Sizes of a set of stored objects.
@@ -39,16 +40,15 @@ impl Store {
     pub fn usage(&self, progress: &dyn Progress) -> Result<Vec<BaselineUsage>> {
         let _stay = self.shared.stay();
         let records = self.baselines()?;
-        let reach = |root: Root| -> Result<Marks> {
+        let reach = |record: &BaselineRecord| -> Result<Marks> {
             let mut reach = Reach::new(self, progress);
-            reach.root(&root)?;
+            reach.root(&record.top())?;
             Ok(reach.marks)
         };
-        let root = |at: usize| Root { root: records[at].root, times: Some(records[at].times) };
         let (mut once, mut again) = (Marks::default(), Marks::default());
         let mut usages = Vec::new();
-        for (at, record) in records.iter().enumerate() {
-            let marks = reach(root(at))?;
+        for record in &records {
+            let marks = reach(record)?;
             let mut added = Marks::default();
             for (pack, record) in marks.all() {
                 let seen = if once.set(pack, record) { &mut added } else { &mut again };
@@ -58,9 +58,9 @@ impl Store {
             let (baseline, unique) = (record.id, Usage::default());
             usages.push(BaselineUsage { baseline, all, unique, added });
         }
-        for (at, usage) in usages.iter_mut().enumerate() {
+        for (record, usage) in records.iter().zip(&mut usages) {
             let mut unique = Marks::default();
-            let marks = reach(root(at))?;
+            let marks = reach(record)?;
             for (pack, record) in marks.all().filter(|(pack, record)| !again.get(*pack, *record)) {
                 unique.set(pack, record);
             }

@@ -8,19 +8,14 @@ use std::sync::{Arc, PoisonError};
 use super::{DamagedPack, Shared, locked};
 use crate::error::{Error, IoContext, Result};
 use crate::index::Candidate;
-use crate::pack::{Pack, SealedPack};
+use crate::pack::{Footer, Pack, SealedPack};
 
 impl Shared {
-    /// Makes the objects of a durable pack findable: first in sled, then in memory.
+    /// Makes the objects of a durable pack findable.
     pub(crate) fn publish(&self, sealed: &SealedPack) -> Result<()> {
         let (pack, _) = Pack::open(&sealed.path)
             .map_err(|_| Error::ReadBack { path: sealed.path.clone(), reason: "the trailer" })?;
-        self.catalog.put_segment(&pack, &sealed.footer)?;
-        let prefixes = sealed.footer.records.iter().map(|record| record.key.prefix());
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        self.holds.added(index.add(pack, prefixes));
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        self.admit(pack, &sealed.footer).map(|_| ())
     }
 
     /// Makes the objects of a durable pack findable that somebody else wrote.
@@ -28,9 +23,14 @@ impl Shared {
         let unreadable = |reason: String| std::io::Error::other(reason);
         let (pack, file) = Pack::open(path).map_err(unreadable).at("open", path)?;
         let footer = pack.footer(&file).map_err(unreadable).at("read", path)?;
-        self.catalog.put_segment(&pack, &footer)?;
+        self.admit(pack, &footer)
+    }
+
+    /// First in sled, then in memory.
+    fn admit(&self, pack: Pack, footer: &Footer) -> Result<u32> {
+        self.catalog.put_segment(&pack, footer)?;
         let prefixes = footer.records.iter().map(|record| record.key.prefix());
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index_mut();
         let number = index.add(pack, prefixes);
         self.holds.added(number);
         self.changes.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Shared {
     ) -> Result<Vec<Arc<Pack>>> {
         let _leaving = self.leaving.write().unwrap_or_else(PoisonError::into_inner);
         let take = || {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let mut index = self.index_mut();
             let doomed = doomed()?;
             let packs = doomed.iter().filter_map(|number| index.pack(*number).cloned()).collect();
             index.remove(&doomed);
@@ -74,7 +74,7 @@ impl Shared {
     /// no file is vouched for. False if its pack has left the store.
     pub(crate) fn note_damage(&self, at: &Candidate) -> Result<bool> {
         let damage = {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let mut index = self.index_mut();
             if index.pack(at.number).is_none() {
                 return Ok(false);
             }
@@ -89,7 +89,7 @@ impl Shared {
     /// Notes which objects of all packs were found damaged.
     pub(crate) fn set_damage(&self, damaged: BTreeSet<(u32, u32)>) -> Result<()> {
         let damage = {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let mut index = self.index_mut();
             if !index.set_damage(damaged) {
                 return Ok(());
             }

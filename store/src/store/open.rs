@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +46,7 @@ impl Store {
         let gone: HashSet<u32> = gone.map(|(number, _)| *number).collect();
         self.shared.take_out(gone.is_empty(), || Ok(gone))?;
         // Numbers stay what they are: caches and open operations go by them.
-        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.shared.index_mut();
         for (_, pack) in fresh.packs() {
             if index.number(&pack.trailer.digest).is_none() {
                 let footer = File::open(&pack.path).at("open", &pack.path)?;

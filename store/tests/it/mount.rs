@@ -1,8 +1,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use pyro_store::Error;
+use pyro_format::BaselineId;
+use pyro_store::{Error, Mount};
 
 use crate::support::{Scratch, look, noise, scratch};
 
@@ -15,7 +16,7 @@ fn can_mount() -> bool {
     can
 }
 
-fn filled(scratch: &Scratch) -> std::path::PathBuf {
+fn filled(scratch: &Scratch) -> PathBuf {
     let source = scratch.source();
     for at in 0..300u64 {
         let dir = source.join(format!("d{}/e{}", at % 5, at % 3));
@@ -29,17 +30,30 @@ fn filled(scratch: &Scratch) -> std::path::PathBuf {
     source
 }
 
+/// A source, its baseline, and where that is mounted.
+struct Mounted {
+    source: PathBuf,
+    baseline: BaselineId,
+    dir: PathBuf,
+    mount: Mount,
+}
+
+fn mounted(scratch: &Scratch) -> Mounted {
+    let source = filled(scratch);
+    let baseline = scratch.ingest(&source).unwrap().baseline;
+    let dir = scratch.path("mounted");
+    fs::create_dir(&dir).unwrap();
+    let mount = scratch.store.mount(baseline, &dir).unwrap();
+    Mounted { source, baseline, dir, mount }
+}
+
 #[test]
 fn a_mounted_baseline_looks_like_its_source() {
     if !can_mount() {
         return;
     }
     let scratch = scratch();
-    let source = filled(&scratch);
-    let report = scratch.ingest(&source).unwrap();
-    let dir = scratch.path("mounted");
-    fs::create_dir(&dir).unwrap();
-    let mount = scratch.store.mount(report.baseline, &dir).unwrap();
+    let Mounted { source, baseline, dir, mount } = mounted(&scratch);
     assert!(mount.is_mounted());
     for _ in 0..2 {
         assert_eq!(look(&dir), look(&source));
@@ -48,7 +62,7 @@ fn a_mounted_baseline_looks_like_its_source() {
     assert!(dir.join("script/below").symlink_metadata().is_err());
     assert!(fs::write(dir.join("new"), "x").is_err());
     // What is shown stays in the store although its baseline is forgotten.
-    scratch.store.remove_baseline(report.baseline).unwrap();
+    scratch.store.remove_baseline(baseline).unwrap();
     scratch.store.gc(&pyro_store::GcOptions::default(), &Vec::new, &()).unwrap();
     assert_eq!(fs::read(dir.join("d1/e1/f1")).unwrap(), noise(1, 3571));
     drop(mount);
@@ -61,11 +75,7 @@ fn what_has_a_file_open_keeps_it_when_the_view_goes() {
         return;
     }
     let scratch = scratch();
-    let source = filled(&scratch);
-    let report = scratch.ingest(&source).unwrap();
-    let dir = scratch.path("mounted");
-    fs::create_dir(&dir).unwrap();
-    let mount = scratch.store.mount(report.baseline, &dir).unwrap();
+    let Mounted { dir, mount, .. } = mounted(&scratch);
     let mut open = fs::File::open(dir.join("d1/e1/f1")).unwrap();
     drop(mount);
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);

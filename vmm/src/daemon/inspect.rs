@@ -34,7 +34,7 @@ pub async fn ingest(
 ) -> Result<StoreIngestReply> {
     let (manager, events) = (manager.clone(), events.clone());
     blocking(move |cancelled| {
-        let source = IngestSource::detect(&seed::absolute(&call.source_path)?)?;
+        let source = IngestSource::detect(&seed::absolute(&call.source_path, "source path")?)?;
         let progress = StoreProgress::new(&events, "ingest", cancelled);
         let report = manager.store().ingest(&source, &seed::options(&call.seed), &progress)?;
         manager.mend(&progress)?;
@@ -61,10 +61,7 @@ pub async fn checkout(
 ) -> Result<StoreCheckoutReply> {
     let (store, events) = (manager.store(), events.clone());
     blocking(move |cancelled| {
-        let output = call.output_path.to_path();
-        if !output.is_absolute() {
-            return Err(Error::Invalid(format!("the output path {output:?} is not absolute")));
-        }
+        let output = seed::absolute(&call.output_path, "output path")?;
         let baseline = find(&store, &call.baseline)?;
         let progress = StoreProgress::new(&events, "write", cancelled);
         let options = CheckoutOptions { force: call.force, durable: !call.no_sync };
@@ -301,6 +298,11 @@ pub fn find(store: &Store, text: &str) -> Result<BaselineRecord> {
         (None, _) => Err(Error::UnknownBaseline(text.to_owned())),
         (Some(_), Some(_)) => Err(Error::Invalid(format!("several baselines begin with '{text}'"))),
     }
+}
+
+/// The ids of all baselines that are named.
+pub fn find_all(store: &Store, texts: &[String]) -> Result<Vec<BaselineId>> {
+    texts.iter().map(|text| Ok(find(store, text)?.id)).collect()
 }
 
 fn tree_path(path: Option<&BytesText>) -> Result<TreePath> {

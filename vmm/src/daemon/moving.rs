@@ -1,30 +1,21 @@
 //! Calls that bring baselines elsewhere: bundles and mounts.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use pyro_api::{
-    BytesText, OutputStream, StoreExportBundle, StoreExportBundleReply, StoreImportBundle,
+    OutputStream, StoreExportBundle, StoreExportBundleReply, StoreImportBundle,
     StoreImportBundleReply, StoreMount, StoreMountReply,
 };
 use pyro_format::BaselineId;
 
-use super::inspect::find;
+use super::inspect::{find, find_all};
 use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
 use crate::manager::Manager;
+use crate::seed;
 
 /// How often a mount is looked after: somebody else may unmount it.
 const LOOK: Duration = Duration::from_millis(500);
-
-fn absolute(path: &BytesText, what: &str) -> Result<PathBuf> {
-    let path = path.to_path();
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(Error::Invalid(format!("the {what} {path:?} is not absolute")))
-    }
-}
 
 fn texts(ids: &[BaselineId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
@@ -38,9 +29,8 @@ pub async fn export_bundle(
 ) -> Result<StoreExportBundleReply> {
     let (store, events) = (manager.store(), events.clone());
     blocking(move |cancelled| {
-        let output = absolute(&call.output_path, "output path")?;
-        let ids = call.baselines.iter().map(|text| Ok(find(&store, text)?.id));
-        let ids = ids.collect::<Result<Vec<_>>>()?;
+        let output = seed::absolute(&call.output_path, "output path")?;
+        let ids = find_all(&store, &call.baselines)?;
         let progress = StoreProgress::new(&events, "export", cancelled);
         let report = store.export_bundle(&ids, &output, call.force, &progress)?;
         Ok(StoreExportBundleReply {
@@ -61,7 +51,7 @@ pub async fn import_bundle(
 ) -> Result<StoreImportBundleReply> {
     let (store, events) = (manager.store(), events.clone());
     blocking(move |cancelled| {
-        let path = absolute(&call.path, "path")?;
+        let path = seed::absolute(&call.path, "path")?;
         let progress = StoreProgress::new(&events, "import", cancelled);
         let report = store.import_bundle(&path, &progress)?;
         Ok(StoreImportBundleReply {
@@ -82,7 +72,7 @@ pub async fn mount(
 ) -> Result<StoreMountReply> {
     let store = manager.store();
     let (mount, reply) = blocking(move |_| {
-        let dir = absolute(&call.mount_path, "directory")?;
+        let dir = seed::absolute(&call.mount_path, "directory")?;
         let baseline = find(&store, &call.baseline)?.id;
         let mount = store.mount(baseline, &dir)?;
         let reply =

@@ -10,7 +10,7 @@ use pyro_api::{
 };
 use pyro_store::{BaselineRecord, GcOptions, Progress, Store};
 
-use super::inspect::{check_prefix, find, unusable};
+use super::inspect::{check_prefix, find_all, unusable};
 use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
 use crate::manager::Manager;
@@ -26,8 +26,8 @@ pub async fn usage(
 ) -> Result<StoreUsageReply> {
     let (store, events) = (manager.store(), events.clone());
     blocking(move |cancelled| {
-        let wanted = call.baselines.iter().map(|text| Ok(find(&store, text)?.id.to_string()));
-        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        let wanted = find_all(&store, &call.baselines)?;
+        let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
         let mut baselines = all(&store, &StoreProgress::new(&events, "measure", cancelled))?;
         baselines.retain(|usage| wanted.is_empty() || wanted.contains(&usage.baseline));
         Ok(StoreUsageReply { baselines })
@@ -115,8 +115,7 @@ pub async fn delete(manager: &Arc<Manager>, call: StoreDelete) -> Result<StoreDe
     blocking(move |_| {
         let manager = kept;
         let store = manager.store();
-        let ids = call.baselines.iter().map(|text| Ok(find(&store, text)?.id));
-        let mut ids = ids.collect::<Result<Vec<_>>>()?;
+        let mut ids = find_all(&store, &call.baselines)?;
         ids.sort_unstable();
         ids.dedup();
         for id in &ids {

@@ -150,7 +150,7 @@ impl Manager {
         let options = IngestOptions { implicit: true, ..seed::options(&call.seed) };
         let events = events.clone();
         blocking(move |cancelled| {
-            let source = IngestSource::detect(&seed::absolute(&path)?)?;
+            let source = IngestSource::detect(&seed::absolute(&path, "source path")?)?;
             let progress = StoreProgress::new(&events, "seed", cancelled);
             let report = store.ingest(&source, &options, &progress)?;
             let root = store.get_root(report.root)?;

@@ -10,6 +10,7 @@ use super::nodes::StoredNodes;
 use super::{Workspace, entries, hazards, path, report};
 use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
+use crate::seed;
 
 /// Times an export starts over because files changed between the report and the reading of them.
 const TRIES: usize = 3;
@@ -19,10 +20,7 @@ impl Workspace {
     /// the host.
     pub async fn export(&self, call: &Export, events: &Events) -> Result<ExportReply> {
         let path = path::parse(&call.path.0)?;
-        let output = call.output_path.to_path();
-        if !output.is_absolute() {
-            return Err(Error::Invalid(format!("the output path {output:?} is not absolute")));
-        }
+        let output = seed::absolute(&call.output_path, "output path")?;
         if !call.force && output.symlink_metadata().is_ok() {
             return Err(pyro_store::Error::Exists(output).into());
         }

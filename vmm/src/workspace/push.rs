@@ -72,7 +72,7 @@ impl Workspace {
     }
 
     async fn store_source(&self, call: &SyncPush, into: bool, events: &Events) -> Result<Stored> {
-        let source = seed::absolute(&call.source_path)?;
+        let source = seed::absolute(&call.source_path, "source path")?;
         let options = IngestOptions { unrecorded: true, ..seed::options(&call.seed) };
         let (store, events) = (self.store.clone(), events.clone());
         blocking(move |cancelled| {
