@@ -46,7 +46,8 @@ const CACHED_CHUNKS: usize = 100_000;
 /// How a store is used; nothing in here changes what is stored.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// zstd level for new frames. 1 is nearly as fast as the negative levels and 15 % smaller.
+    /// zstd level for new frames, which somebody waits for: -1 takes a third less time than 1 and 15 %
+    /// more room, until they are written again.
     pub compression_level: i32,
     /// zstd level for what is written again when nobody waits.
     pub dense_level: i32,
@@ -65,7 +66,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
         Self {
-            compression_level: 1,
+            compression_level: -1,
             dense_level: 7,
             frame_cache_bytes: 10 * 1024 * 1024,
             threads: cores.clamp(2, 8),
