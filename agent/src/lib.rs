@@ -19,6 +19,7 @@ pub mod boot;
 pub mod content;
 pub mod error;
 pub mod exec;
+pub mod freeze;
 pub mod lower;
 pub mod push;
 pub mod report;

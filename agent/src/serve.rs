@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::content;
 use crate::error::{Error, Result};
 use crate::exec::{Command, Execs, Place};
+use crate::freeze;
 use crate::lower::Content;
 use crate::push::{self, Pushes};
 use crate::report::{self, Hashes};
@@ -185,6 +186,11 @@ impl Agent {
             Call::CommitPush | Call::AbortPush => {
                 Err(Error::Invalid("no push is staged on this connection".into()))
             }
+            Call::Freeze { within_ms, hold_ms } => {
+                let ms = |ms| Duration::from_millis(u64::from(ms));
+                freeze::serve(&self.place, host, ms(within_ms), ms(hold_ms)).await
+            }
+            Call::Thaw => Err(Error::Invalid("nothing is frozen on this connection".into())),
             Call::PowerOff => host.reply(&Reply::Done).await,
             Call::OpenShell(_)
             | Call::ListShells

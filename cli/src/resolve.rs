@@ -1,22 +1,24 @@
 //! From arguments to calls: host paths made absolute, bytes kept, defaults left to the daemon.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{self, Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
-    ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal, StoreCat,
-    StoreCheckout, StoreDiff, StoreExportBundle, StoreGc, StoreImportBundle, StoreIngest, StoreLs,
-    StoreMount, SyncPush, VmCreate, VmExec, WorkspaceCreate, WorkspaceExec,
+    ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal,
+    SnapshotCreate, StoreCat, StoreCheckout, StoreDiff, StoreExportBundle, StoreGc,
+    StoreImportBundle, StoreIngest, StoreLs, StoreMount, SyncPush, VmCreate, VmExec,
+    WorkspaceCreate, WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceReset,
 };
 
 use crate::args::{
-    CreateArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs,
-    ExportArgs, HereArgs, KEPT, PushArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs,
-    ShellRef, ShellSignalArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs,
-    StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs,
-    StoreMountArgs, StoreTreeArgs, VmCreateArgs, VmExecArgs,
+    CreateArgs, DiffArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs,
+    ExecWaitArgs, ExportArgs, ForkArgs, HereArgs, KEPT, PushArgs, ResetArgs, RunArgs, SeedArgs,
+    ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs, SnapshotCreateArgs, StoreCatArgs,
+    StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs,
+    StoreIngestArgs, StoreLsArgs, StoreMountArgs, StoreTreeArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -273,8 +275,62 @@ impl ExportArgs {
             path,
             output_path: absolute(&self.output)?,
             force: self.force,
-            tree: self.tree,
+            tree: self.stored.name(),
+            no_freeze: self.freeze.no_freeze,
         })
+    }
+}
+
+impl DiffArgs {
+    /// The call, with or without a patch.
+    pub fn call(&self, patch: bool, stream: bool) -> WorkspaceDiff {
+        WorkspaceDiff {
+            full: self.full,
+            patch,
+            stream,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            no_freeze: self.freeze.no_freeze,
+            no_pin: self.no_pin,
+            ..WorkspaceDiff::of(self.workspace_id.clone())
+        }
+    }
+}
+
+impl SnapshotCreateArgs {
+    /// The call.
+    pub fn call(self) -> SnapshotCreate {
+        SnapshotCreate {
+            workspace_id: self.snapshot.workspace_id,
+            name: self.snapshot.name,
+            tree: self.tree,
+            no_freeze: self.freeze.no_freeze,
+        }
+    }
+}
+
+impl ResetArgs {
+    /// The call.
+    pub fn call(self) -> WorkspaceReset {
+        WorkspaceReset { workspace_id: self.workspace_id, tree: self.stored.name() }
+    }
+}
+
+impl ForkArgs {
+    /// The call.
+    pub fn call(self) -> WorkspaceFork {
+        let labels = self.labels.into_iter().collect();
+        WorkspaceFork {
+            workspace_id: self.workspace_id,
+            tree: self.stored.name(),
+            name: self.name,
+            labels: Some(labels).filter(|labels: &BTreeMap<_, _>| !labels.is_empty()),
+            vcpu_count: self.vcpu_count,
+            mem_mib: self.mem_mib,
+            ttl_seconds: self.ttl_seconds,
+            network: self.network,
+            no_freeze: self.freeze.no_freeze,
+        }
     }
 }
 

@@ -120,15 +120,29 @@ pub enum Error {
     #[error("{0} does not exist")]
     NoPath(String),
     /// The workspace holds another tree than the one that was reviewed.
-    #[error("the workspace no longer holds tree {wanted}: it holds {found}{}", and_changed(.changed))]
+    #[error("tree {wanted} can no longer be had from the workspace{}", and_changed(.changed))]
     TreeChanged {
         /// What was asked for.
         wanted: String,
-        /// What is there.
-        found: String,
         /// Files of which the host no longer gets the wanted content; none if it does not know
         /// the wanted tree.
         changed: Vec<TreePath>,
+    },
+    /// No snapshot has this name.
+    #[error("workspace {workspace} has no snapshot '{name}'")]
+    UnknownSnapshot {
+        /// The workspace.
+        workspace: String,
+        /// What was asked for.
+        name: String,
+    },
+    /// A snapshot has this name already.
+    #[error("workspace {workspace} has a snapshot '{name}' already")]
+    SnapshotExists {
+        /// The workspace.
+        workspace: String,
+        /// What was asked for.
+        name: String,
     },
     /// Files whose content changed each time it was fetched.
     #[error("{} keep changing, '{}' for one", .0.len(), .0.first().map(TreePath::to_string).unwrap_or_default())]
@@ -323,6 +337,18 @@ impl Error {
             Self::TreeChanged { .. } => (
                 ErrorCode::TreeChanged,
                 hint("run 'pyro workspace diff' again and export the tree that it shows"),
+            ),
+            Self::UnknownSnapshot { workspace, .. } => (
+                ErrorCode::UnknownSnapshot,
+                Some(format!(
+                    "'pyro workspace snapshot list {workspace}' lists those that there are"
+                )),
+            ),
+            Self::SnapshotExists { workspace, name } => (
+                ErrorCode::AlreadyExists,
+                Some(format!(
+                    "choose another name, or 'pyro workspace snapshot delete {workspace} {name}' first"
+                )),
             ),
             Self::Unsteady(_) => (
                 ErrorCode::Busy,

@@ -10,6 +10,7 @@
 
 pub mod accounted;
 pub mod boot;
+pub mod capture;
 pub mod create;
 pub mod diff;
 pub mod entries;
@@ -22,6 +23,7 @@ pub mod hazards;
 pub mod lifecycle;
 pub mod log;
 pub mod merge;
+pub mod moment;
 pub mod nodes;
 pub mod patch;
 pub mod path;
@@ -29,7 +31,9 @@ pub mod push;
 pub mod record;
 pub mod renames;
 pub mod report;
+pub mod reset;
 pub mod shell;
+pub mod snapshot;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -67,6 +71,8 @@ pub struct Workspace {
     accounted: tokio::sync::Mutex<Accounted>,
     /// Held for writing by what starts, stops or deletes the machine, for reading by what uses it.
     lifecycle: Arc<tokio::sync::RwLock<()>>,
+    /// Held by what looks at the files as of one moment, and by what changes them all at once.
+    moment: tokio::sync::Mutex<()>,
     closing: Closing,
     expiry: Expiry,
 }
@@ -89,6 +95,7 @@ impl Workspace {
             feeds: Mutex::default(),
             accounted: tokio::sync::Mutex::default(),
             lifecycle: Arc::default(),
+            moment: tokio::sync::Mutex::default(),
             closing,
             expiry: Expiry::default(),
         })
@@ -119,14 +126,16 @@ impl Workspace {
     /// Keeps the machine from being stopped or deleted while the guard lives; an error if it does
     /// not run.
     pub async fn in_use(&self) -> Result<tokio::sync::OwnedRwLockReadGuard<()>> {
+        let guard = self.present().await?;
+        if self.is_running() { Ok(guard) } else { Err(Error::Stopped(self.id())) }
+    }
+
+    /// Keeps the machine from being started, stopped or deleted while the guard lives, whether it
+    /// runs or not.
+    pub async fn present(&self) -> Result<tokio::sync::OwnedRwLockReadGuard<()>> {
         let guard = self.lifecycle.clone().read_owned().await;
-        let record = self.record();
-        match record.phase {
-            Phase::Creating => Err(Error::InTransition(record.title(), "created")),
-            Phase::Deleting => Err(Error::InTransition(record.title(), "deleted")),
-            Phase::Ready if self.is_running() => Ok(guard),
-            Phase::Ready => Err(Error::Stopped(record.id)),
-        }
+        self.refuse_transition()?;
+        Ok(guard)
     }
 
     /// Whether its VM runs.

@@ -131,6 +131,16 @@ pub enum Call {
         /// Which shell.
         id: ShellId,
     },
+    /// Stops all commands and shells. Answer: `Frozen`; they stand still until `Thaw` comes *on this
+    /// connection*, the connection ends, or `hold_ms` are over. Since generation 3, as all below.
+    Freeze {
+        /// Longest wait for all of them to stand still, in milliseconds.
+        within_ms: u32,
+        /// Longest time that they stand still for this call, in milliseconds.
+        hold_ms: u32,
+    },
+    /// Lets frozen commands go on. Answer: `Thawed`.
+    Thaw,
 }
 
 /// A command to run.
@@ -299,6 +309,20 @@ pub enum Reply {
         /// The bytes.
         #[serde(with = "serde_bytes")]
         data: Vec<u8>,
+    },
+    /// Commands and shells were told to stand still. Since generation 3, as all below.
+    Frozen {
+        /// All of them do. Some tasks cannot: those that wait for the lower layer, for one.
+        complete: bool,
+        /// There are any.
+        busy: bool,
+    },
+    /// Commands and shells go on.
+    Thawed {
+        /// They stood still until now.
+        lasted: bool,
+        /// How long they did, in microseconds.
+        paused_us: u64,
     },
 }
 

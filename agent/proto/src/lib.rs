@@ -8,7 +8,7 @@
 //!
 //! Every message is a frame: `u32` little-endian length, then postcard. A connection has no half
 //! close, so a message says where it ends. A generation's messages never change once released; the
-//! next one appends variants, so that what both know has the same bytes. A host speaks the last two, a
+//! next one appends variants, so that what both know has the same bytes. A host speaks all of them, a
 //! guest only its own.
 
 mod boot;
@@ -34,11 +34,13 @@ pub use report::{Base, Change, ReportEnd, Special};
 pub use shell::{ShellExit, ShellId, ShellInfo, ShellRequest, TerminalSize};
 
 /// Generation of the messages below. A host refuses a guest of a generation it does not know.
-pub const GENERATION: u16 = 2;
+pub const GENERATION: u16 = 3;
 /// Oldest generation that a host speaks: commands, reports, pushes.
 pub const OLDEST_GENERATION: u16 = 1;
 /// First generation with shells.
 pub const SHELLS_SINCE: u16 = 2;
+/// First generation that can freeze.
+pub const FREEZE_SINCE: u16 = 3;
 /// vsock port on which the agent takes calls.
 pub const AGENT_PORT: u32 = 1024;
 /// vsock port on which the host takes the agent's connections (CID 2).

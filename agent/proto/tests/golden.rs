@@ -162,9 +162,22 @@ fn generation_2() -> String {
     out.0
 }
 
+/// What generation 3 adds.
+fn generation_3() -> String {
+    let mut out = Vectors(String::new());
+    out.add(&Hello { generation: 3, role: Role::Control });
+    out.add(&Call::Freeze { within_ms: 1, hold_ms: 2 });
+    out.add(&Call::Thaw);
+    out.add(&Reply::Frozen { complete: true, busy: false });
+    out.add(&Reply::Thawed { lasted: true, paused_us: 3 });
+    out.0
+}
+
 #[test]
 fn messages_of_a_generation_never_change() {
-    for (name, vectors) in [("generation-1", generation_1()), ("generation-2", generation_2())] {
+    let generations = [generation_1(), generation_2(), generation_3()];
+    for (number, vectors) in (1..).zip(generations) {
+        let name = format!("generation-{number}");
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/protocol");
         let path = format!("{dir}/{name}.txt");
         if std::env::var_os("UPDATE_FIXTURES").is_some() {

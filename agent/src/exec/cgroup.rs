@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyro_proto::{ExecId, ShellId};
 
-/// Longest wait for the commands to freeze. A task that waits for the lower layer cannot.
-const FREEZE_WITHIN: Duration = Duration::from_secs(1);
 /// Pause between two looks at a cgroup's state, which nothing announces to a blocking thread.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -41,13 +39,15 @@ pub struct Cgroups {
     top: PathBuf,
     /// Those whose program has ended while something it started still ran.
     lingering: Arc<Mutex<HashSet<Group>>>,
+    /// How many want all commands to stand still.
+    freezers: Arc<Mutex<usize>>,
 }
 
 impl Cgroups {
     /// Makes the cgroup at `top`, below a mounted cgroup2 filesystem.
     pub fn new(top: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&top)?;
-        Ok(Self { top, lingering: Arc::default() })
+        Ok(Self { top, lingering: Arc::default(), freezers: Arc::default() })
     }
 
     fn of(&self, group: Group) -> PathBuf {
@@ -88,12 +88,27 @@ impl Cgroups {
         }
     }
 
-    /// Stops all commands until the answer is dropped. Goes on without those that cannot be stopped
-    /// in time. Blocks.
-    pub fn freeze(&self) -> Frozen<'_> {
-        let _ = fs::write(self.top.join("cgroup.freeze"), "1");
-        wait_for(&self.top, "frozen 1", FREEZE_WITHIN);
-        Frozen(self)
+    /// Stops all commands until the answer is dropped. Goes on after `within` without those that
+    /// cannot be stopped: a task that waits for the lower layer, for one. Blocks.
+    pub fn freeze(&self, within: Duration) -> Frozen {
+        let mut freezers = self.freezers.lock();
+        *freezers += 1;
+        if *freezers == 1 {
+            self.set_freeze("1");
+        }
+        drop(freezers);
+        let frozen = Frozen { cgroups: self.clone(), since: Instant::now() };
+        wait_for(&self.top, "frozen 1", within);
+        frozen
+    }
+
+    fn set_freeze(&self, value: &str) {
+        let _ = fs::write(self.top.join("cgroup.freeze"), value);
+    }
+
+    fn is(&self, state: &str) -> bool {
+        let events = fs::read_to_string(self.top.join("cgroup.events"));
+        events.is_ok_and(|events| events.lines().any(|line| line == state))
     }
 
     /// Kills all commands and waits until they are gone. Blocks.
@@ -117,10 +132,34 @@ fn wait_for(cgroup: &Path, state: &str, within: Duration) {
 
 /// All commands stand still while this exists.
 #[derive(Debug)]
-pub struct Frozen<'a>(&'a Cgroups);
+pub struct Frozen {
+    cgroups: Cgroups,
+    since: Instant,
+}
 
-impl Drop for Frozen<'_> {
+impl Frozen {
+    /// Whether every one of them stands still.
+    pub fn is_complete(&self) -> bool {
+        self.cgroups.is("frozen 1")
+    }
+
+    /// Whether there are any.
+    pub fn is_busy(&self) -> bool {
+        self.cgroups.is("populated 1")
+    }
+
+    /// Time since they were told to stand still.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+impl Drop for Frozen {
     fn drop(&mut self) {
-        let _ = fs::write(self.0.top.join("cgroup.freeze"), "0");
+        let mut freezers = self.cgroups.freezers.lock();
+        *freezers -= 1;
+        if *freezers == 0 {
+            self.cgroups.set_freeze("0");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Moves a staged push into place, all of it or nothing, and finishes what a crash interrupted.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, renameat2};
@@ -15,6 +16,9 @@ use crate::error::{Doing, Error, Result};
 use crate::exec::Cgroups;
 use crate::workspace::Workspace;
 
+/// Longest wait for commands to stand still while a push is moved in.
+const FREEZE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Commits a staged push. Blocks.
 pub fn commit(staged: &Staged, cgroups: Option<&Cgroups>) -> Result<()> {
     let workspace = &*staged.workspace;
@@ -23,7 +27,7 @@ pub fn commit(staged: &Staged, cgroups: Option<&Cgroups>) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
     }
-    let frozen = cgroups.map(Cgroups::freeze);
+    let frozen = cgroups.map(|cgroups| cgroups.freeze(FREEZE_WITHIN));
     for placement in &staged.placements {
         mover.check(&placement.target, placement.replaces)?;
     }

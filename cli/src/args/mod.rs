@@ -8,6 +8,7 @@ mod mcp;
 mod parse;
 mod shared;
 mod shell;
+mod snapshot;
 mod store;
 mod vm;
 mod workspace;
@@ -28,6 +29,9 @@ pub use shell::{
     ShellAttachArgs, ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellRef,
     ShellSignalArgs, ShellWriteArgs,
 };
+pub use snapshot::{
+    ForkArgs, FreezeArgs, ResetArgs, SnapshotCommand, SnapshotCreateArgs, StoredArgs,
+};
 pub use store::{
     StoreCatArgs, StoreCheckoutArgs, StoreCommand, StoreDiffArgs, StoreExportBundleArgs,
     StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs,
@@ -36,6 +40,7 @@ pub use store::{
 pub use vm::{VmCommand, VmCreateArgs, VmExecArgs};
 pub use workspace::{
     CreateArgs, DiffArgs, DiffForm, ExportArgs, PushArgs, SyncCommand, WorkspaceCommand,
+    WorkspaceRef,
 };
 
 const EXAMPLES: &str = "\

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ExecArgs, MachineArgs, SeedArgs, ShellCommand, parse};
+use super::{
+    ExecArgs, ForkArgs, FreezeArgs, MachineArgs, ResetArgs, SeedArgs, ShellCommand,
+    SnapshotCommand, StoredArgs, parse,
+};
 
 #[derive(Debug, Subcommand)]
 pub enum WorkspaceCommand {
@@ -24,6 +27,13 @@ pub enum WorkspaceCommand {
     Diff(DiffArgs),
     /// Copy a file, directory or link from /workspace to the host
     Export(ExportArgs),
+    /// Give trees of /workspace names, to compare with, go back to or start from
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Make the sandbox anew, /workspace as the baseline or a snapshot has it
+    Reset(ResetArgs),
+    /// Make another workspace from this one, at the price of a boot
+    Fork(ForkArgs),
     /// Show the commands that were run and what they printed
     Logs(WorkspaceRef),
     /// Use interactive shells: terminals in the guest that outlive their callers
@@ -110,9 +120,11 @@ Examples:
   pyro workspace diff fix
   pyro workspace diff fix --patch | git apply
   pyro workspace diff fix --json | jq -r '.entries[].path'
+  pyro workspace diff fix --from before-refactoring
 
 Letters: A added, M modified, D deleted, T another type, R moved unchanged. The tree id that is
-printed names exactly what was shown: 'pyro workspace export --tree ID' exports that or nothing.")]
+printed names exactly what was shown: export, snapshot create and fork take it as --tree, whatever
+the guest did since. Commands stand still for the moment that is shown.")]
 pub struct DiffArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]
@@ -120,6 +132,18 @@ pub struct DiffArgs {
     /// Have the guest look at every file, not only at its changed layer
     #[arg(long)]
     pub full: bool,
+    /// Compare with this snapshot, or tree that a diff showed [default: baseline]
+    #[arg(long, value_name = "SNAPSHOT|ID")]
+    pub from: Option<String>,
+    /// Show this snapshot, or tree that a diff showed, instead of what is there now
+    #[arg(long, value_name = "SNAPSHOT|ID", conflicts_with_all = ["full", "no_freeze", "no_pin"])]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub freeze: FreezeArgs,
+    /// Leave content in the guest: faster where much is new, but --tree works only as long as the
+    /// files stay as they are
+    #[arg(long)]
+    pub no_pin: bool,
     #[command(flatten)]
     pub form: DiffForm,
 }
@@ -144,6 +168,7 @@ Examples:
   pyro workspace export fix report.html --output ./report.html
   pyro workspace export fix . --output ./result
   pyro workspace export fix . --output ./result --tree TREE_ID --force
+  pyro workspace export fix src --output ./src.before --snapshot before-refactoring
 
 The target appears whole or not at all, owned by you. Links are copied as links.")]
 pub struct ExportArgs {
@@ -162,7 +187,8 @@ pub struct ExportArgs {
     /// Replace what is there
     #[arg(long)]
     pub force: bool,
-    /// Only if /workspace still is exactly this tree, as `diff` printed it
-    #[arg(long, value_name = "ID")]
-    pub tree: Option<String>,
+    #[command(flatten)]
+    pub stored: StoredArgs,
+    #[command(flatten)]
+    pub freeze: FreezeArgs,
 }

@@ -132,7 +132,7 @@ impl Here<'_> {
     async fn conclude(&self, command: Option<LogEntry>, ending: Ending) -> Result<(), Error> {
         let ui = &self.session.ui;
         let workspace_id = self.info.workspace_id.clone();
-        let call = WorkspaceDiff { workspace_id, full: false, patch: true, stream: false };
+        let call = WorkspaceDiff { patch: true, ..WorkspaceDiff::of(workspace_id) };
         let diff = self.session.call(&call).await?;
         ui.remarks(&[], &diff.skipped);
         ui.note(format_args!("\n{}", diff::stat(changes(&diff)).trim_end()));
@@ -204,7 +204,7 @@ impl Here<'_> {
     /// Shows the whole patch, on standard error: standard output is the command's.
     async fn patch(&self) -> Result<(), Error> {
         let workspace_id = self.info.workspace_id.clone();
-        let call = WorkspaceDiff { workspace_id, full: false, patch: true, stream: true };
+        let call = WorkspaceDiff { patch: true, stream: true, ..WorkspaceDiff::of(workspace_id) };
         let print = |event| {
             if let Some((OutputStream::Stdout, _, bytes)) = exec::output_bytes(event)? {
                 let text = crate::print::shown_lines(&String::from_utf8_lossy(&bytes));
@@ -225,6 +225,7 @@ impl Here<'_> {
                 output_path: absolute(dir)?,
                 force: false,
                 tree: Some(diff.tree.clone()),
+                no_freeze: false,
             })
             .await?;
         let ui = &self.session.ui;

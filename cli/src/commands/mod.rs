@@ -9,6 +9,7 @@ mod exec;
 mod here;
 mod mcp;
 mod shell;
+mod snapshot;
 mod store;
 mod vm;
 mod workspace;

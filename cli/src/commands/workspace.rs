@@ -1,13 +1,13 @@
 //! `pyro workspace ...`
 
 use pyro_api::{
-    DiffReply, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceList, WorkspaceLogs,
-    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    DiffReply, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceList, WorkspaceLogs, WorkspaceStart,
+    WorkspaceStatus, WorkspaceStop,
 };
 
 use super::OK;
 use super::exec::{self, output_bytes};
-use super::shell;
+use super::{shell, snapshot};
 use crate::args::{CreateArgs, DiffArgs, DiffForm, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
 use crate::print::diff::{self, Changes};
@@ -37,6 +37,9 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
             ui.remarks(&reply.warnings, &reply.skipped);
             ui.reply(&reply, print::exported)?;
         }
+        WorkspaceCommand::Snapshot(command) => snapshot::snapshot(session, command).await?,
+        WorkspaceCommand::Reset(args) => snapshot::reset(session, args).await?,
+        WorkspaceCommand::Fork(args) => snapshot::fork(session, args).await?,
         WorkspaceCommand::Logs(args) => {
             let call = WorkspaceLogs { workspace_id: args.workspace_id };
             ui.reply(&session.call(&call).await?, print::logs)?;
@@ -77,17 +80,13 @@ async fn create(session: &Session, args: CreateArgs) -> Result<(), Error> {
 
 async fn diff(session: &Session, args: DiffArgs) -> Result<(), Error> {
     let ui = &session.ui;
-    let DiffForm { patch, stat, name_status } = args.form;
+    let DiffForm { patch, stat, name_status } = &args.form;
+    let (patch, stat, name_status) = (*patch, *stat, *name_status);
     if ui.json && (patch || stat || name_status) {
         return Err(Error::usage("--json excludes --patch, --stat and --name-status")
             .hint("the document of --json holds what they print"));
     }
-    let call = WorkspaceDiff {
-        workspace_id: args.workspace_id,
-        full: args.full,
-        patch: patch || stat || ui.json,
-        stream: patch,
-    };
+    let call = args.call(patch || stat || ui.json, patch);
     if patch {
         let print = |event| match output_bytes(event)? {
             Some((_, _, bytes)) => ui.bytes(&bytes),

@@ -5,6 +5,7 @@ pub mod environment;
 pub mod exec;
 pub mod machine;
 pub mod shell;
+pub mod snapshot;
 pub mod store;
 pub mod vm;
 pub mod workspace;

@@ -122,6 +122,11 @@ pub fn moved(info: &WorkspaceInfo) -> String {
     format!("{} is {}\n", handle(info), state(info.state))
 }
 
+/// `pyro workspace reset`
+pub fn reset(info: &WorkspaceInfo) -> String {
+    format!("{} is made anew and {}\n", handle(info), state(info.state))
+}
+
 /// `pyro workspace sync push`
 pub fn pushed(reply: &SyncPushReply) -> String {
     format!(

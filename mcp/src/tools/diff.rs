@@ -36,6 +36,10 @@ pub struct Diff {
     /// Look at every file instead of trusting the changed layer; slow.
     #[serde(default)]
     full: bool,
+    /// The older side: a snapshot's name or the id of a tree; the baseline when absent.
+    from: Option<String>,
+    /// The newer side: likewise; `/workspace` as it is now when absent.
+    to: Option<String>,
 }
 
 /// Answer of `workspace_diff`.
@@ -45,8 +49,13 @@ pub struct Shown {
     workspace_id: String,
     /// Whether anything differs.
     changed: bool,
-    /// Id of the tree that is shown here: workspace_export takes it. Parts of one diff have one tree.
+    /// Id of the tree that is shown here: other tools take exactly this one as `tree`. Parts of one
+    /// diff have one tree.
     tree: String,
+    /// The host holds all of that tree, whatever becomes of the guest.
+    pinned: bool,
+    /// Id of the tree that it is compared with.
+    from_tree: String,
     /// Tree id of the baseline.
     baseline_tree: String,
     /// Counts, of all entries.
@@ -93,10 +102,12 @@ impl Tool for Diff {
         let max = bounds::max_chars(self.max_chars, CHARS)?;
         let limit = bounds::within("entries_limit", self.entries_limit, LIMIT, 1..=10_000)?;
         let ask = |stream| WorkspaceDiff {
-            workspace_id: self.workspace_id.clone(),
             full: self.full,
             patch: true,
             stream,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            ..WorkspaceDiff::of(self.workspace_id.clone())
         };
         if self.patch_offset == 0 {
             let mut reply = call.daemon(&ask(false)).await?;
@@ -145,6 +156,8 @@ fn shown(
         workspace_id: reply.workspace_id,
         changed: reply.changed,
         tree: reply.tree,
+        pinned: reply.pinned,
+        from_tree: reply.from_tree,
         baseline_tree: reply.baseline_tree,
         summary: reply.summary,
         entries,

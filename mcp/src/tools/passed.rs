@@ -1,8 +1,9 @@
 //! Tools that are a call of the daemon and nothing more: arguments and answer are the call's.
 
 use pyro_api::{
-    Call, EnvironmentList, ErrorBody, ShellClose, ShellList, ShellSignal, VmCreate, VmDelete,
-    VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop, WorkspaceDelete,
+    Call, EnvironmentList, ErrorBody, ShellClose, ShellList, ShellSignal, SnapshotCreate,
+    SnapshotDelete, SnapshotList, VmCreate, VmDelete, VmNetworkInfo, VmReapExpired, VmStart,
+    VmStatus, VmStop, WorkspaceDelete,
 };
 
 use crate::server::Calling;
@@ -57,6 +58,17 @@ passed! {
     WorkspaceDelete: "workspace_delete", "Delete a workspace", Hints::ENDS,
     "End a workspace and remove everything it had: files, logs, shells. Export first what is still \
      needed. The host directory that it was seeded from is not touched.";
+
+    SnapshotCreate: "snapshot_create", "Name a state of a workspace", Hints::MAKES,
+    "Give /workspace as it is now a name, to compare with (workspace_diff from), go back to \
+     (workspace_reset) or start from (workspace_fork). Costs what changed. With tree, exactly the state \
+     that a workspace_diff showed gets the name, whatever was done since.";
+
+    SnapshotList: "snapshot_list", "List snapshots", Hints::LOOKS,
+    "List the snapshots of a workspace, oldest first.";
+
+    SnapshotDelete: "snapshot_delete", "Forget a snapshot", Hints::ENDS,
+    "Forget a snapshot of a workspace. What started from it keeps its files.";
 
     ShellList: "shell_list", "List shells", Hints::LOOKS,
     "List the shells of a workspace that were not closed.";

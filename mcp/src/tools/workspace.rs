@@ -5,7 +5,8 @@ use std::path::Path;
 
 use pyro_api::{
     BytesText, ErrorBody, ExportReply, SeedOptions, SyncPush, SyncPushReply, WorkspaceCreate,
-    WorkspaceInfo, WorkspaceList, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    WorkspaceFork, WorkspaceInfo, WorkspaceList, WorkspaceReset, WorkspaceStart, WorkspaceStatus,
+    WorkspaceStop,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,7 +146,8 @@ pub struct Export {
     /// Host path that it becomes. It must not exist; the directory that it is in must. Under an
     /// allowed directory; relative paths start at the first of them.
     output_path: String,
-    /// Only if `/workspace` is exactly this tree: `tree` of the `workspace_diff` that was reviewed.
+    /// From exactly this tree, whatever was done since: `tree` of the `workspace_diff` that was
+    /// reviewed, or a snapshot's name; `/workspace` as it is now when absent.
     tree: Option<String>,
 }
 
@@ -169,10 +171,41 @@ impl Tool for Export {
             output_path: target.into(),
             force: false,
             tree: self.tree,
+            no_freeze: false,
         };
         let mut reply = call.daemon(&export).await?;
         bounds::remarks(&mut reply.skipped, &mut reply.warnings);
         Ok(reply)
+    }
+}
+
+impl Tool for WorkspaceReset {
+    const NAME: &'static str = "workspace_reset";
+    const TITLE: &'static str = "Reset a workspace";
+    const DESCRIPTION: &'static str = "\
+        Make a workspace's sandbox anew: /workspace as its baseline or a snapshot has it, and nothing \
+        else left: no commands, shells, log, installed packages. Its id, name and snapshots stay, and \
+        diffs still compare with the baseline.";
+    const HINTS: Hints = Hints::ENDS;
+    type Output = WorkspaceInfo;
+
+    async fn run(self, call: &Calling) -> Result<WorkspaceInfo, ErrorBody> {
+        call.daemon(&self).await.map(bounded)
+    }
+}
+
+impl Tool for WorkspaceFork {
+    const NAME: &'static str = "workspace_fork";
+    const TITLE: &'static str = "Fork a workspace";
+    const DESCRIPTION: &'static str = "\
+        Make another workspace that starts as this one is now, or as a snapshot or a tree that was \
+        shown has it, at the price of a boot. To try two ways from one state. Diffs of the fork compare \
+        with the same baseline.";
+    const HINTS: Hints = Hints::MAKES;
+    type Output = WorkspaceInfo;
+
+    async fn run(self, call: &Calling) -> Result<WorkspaceInfo, ErrorBody> {
+        call.daemon(&self).await.map(bounded)
     }
 }
 

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::calls;
 
-/// Compares `/workspace` as it is now with the baseline. With `patch` the text patch comes along:
-/// its raw bytes as `Output` events when `stream` is set, else (capped) in the reply.
+/// Compares `/workspace` as it is now with the baseline, or other trees that are named. With `patch`
+/// the text patch comes along: its raw bytes as `Output` events when `stream` is set, else (capped)
+/// in the reply. A tree's name: `baseline`, the name of a snapshot, or the id of a tree that a diff
+/// has shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkspaceDiff {
@@ -20,6 +22,32 @@ pub struct WorkspaceDiff {
     /// Send the patch as `Output` events.
     #[serde(default)]
     pub stream: bool,
+    /// The older side; the baseline when absent.
+    pub from: Option<String>,
+    /// The newer side; `/workspace` as it is now when absent.
+    pub to: Option<String>,
+    /// Let commands go on while their files are looked at.
+    #[serde(default)]
+    pub no_freeze: bool,
+    /// Leave content in the guest: the tree can be named only as long as its files stay there.
+    #[serde(default)]
+    pub no_pin: bool,
+}
+
+impl WorkspaceDiff {
+    /// What differs from the baseline now, without a patch.
+    pub fn of(workspace_id: String) -> Self {
+        Self {
+            workspace_id,
+            full: false,
+            patch: false,
+            stream: false,
+            from: None,
+            to: None,
+            no_freeze: false,
+            no_pin: false,
+        }
+    }
 }
 
 /// What happened to a path.
@@ -143,8 +171,12 @@ pub struct ReportStats {
     pub hashed_bytes: u64,
     /// Files whose hash the guest still knew.
     pub cached_files: u64,
-    /// Bytes of content that crossed for the patch.
+    /// Bytes of content that crossed.
     pub fetched_bytes: u64,
+    /// Nothing ran in the guest between the first look and the last: this is one moment.
+    pub frozen: bool,
+    /// How long commands stood still, in microseconds.
+    pub paused_us: u64,
 }
 
 /// Answer to [`WorkspaceDiff`].
@@ -154,8 +186,12 @@ pub struct DiffReply {
     pub workspace_id: String,
     /// Whether anything differs.
     pub changed: bool,
-    /// Id of the tree that is shown here; `export --tree` takes exactly this one.
+    /// Id of the tree that is shown here: what `--tree` of other commands takes exactly this one by.
     pub tree: String,
+    /// The host holds all of that tree, whatever becomes of the guest.
+    pub pinned: bool,
+    /// Id of the tree that it is compared with.
+    pub from_tree: String,
     /// Tree id of the baseline.
     pub baseline_tree: String,
     /// Counts.

@@ -21,6 +21,8 @@ pub enum ErrorCode {
     UnknownVm,
     /// The workspace has no shell with this id.
     UnknownShell,
+    /// The workspace has no snapshot with this name.
+    UnknownSnapshot,
     /// The workspace has run no command with this number.
     UnknownCommand,
     /// The shell's program has ended.
@@ -83,6 +85,7 @@ impl ErrorCode {
             | UnknownVm
             | UnknownShell
             | UnknownCommand
+            | UnknownSnapshot
             | PathNotFound
             | UnknownBaseline => 3,
             WorkspaceState | ShellStopped | AlreadyExists | Conflict | TreeChanged | Busy

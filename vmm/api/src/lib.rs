@@ -20,6 +20,7 @@ mod event;
 mod exec;
 mod home;
 mod shell;
+mod snapshot;
 mod store;
 mod vm;
 mod workspace;
@@ -51,6 +52,10 @@ pub use shell::{
     ShellClose, ShellCloseReply, ShellFollow, ShellInfo, ShellList, ShellListReply, ShellOpen,
     ShellRead, ShellReadReply, ShellResize, ShellSignal, ShellSignalReply, ShellState, ShellWrite,
     ShellWriteReply,
+};
+pub use snapshot::{
+    SnapshotCreate, SnapshotCreateReply, SnapshotDelete, SnapshotDeleteReply, SnapshotInfo,
+    SnapshotList, SnapshotListReply, WorkspaceFork, WorkspaceReset,
 };
 pub use store::{
     BaselineSummary, BaselineUsage, Damage, StoreCat, StoreCatReply, StoreCheckout,

@@ -270,8 +270,12 @@ pub struct Export {
     /// Replace what is there.
     #[serde(default)]
     pub force: bool,
-    /// Only if `/workspace` is exactly this tree.
+    /// From this tree instead of `/workspace` as it is now: the id of one that a diff has shown, the
+    /// name of a snapshot, or `baseline`.
     pub tree: Option<String>,
+    /// Let commands go on while their files are read.
+    #[serde(default)]
+    pub no_freeze: bool,
 }
 
 /// Answer to [`Export`].
@@ -296,6 +300,10 @@ pub struct ExportReply {
     pub bytes_fetched: u64,
     /// Tree id of the whole workspace that this was taken from.
     pub tree: String,
+    /// Nothing ran in the guest while this was read.
+    pub frozen: bool,
+    /// How long commands stood still, in microseconds.
+    pub paused_us: u64,
     /// What could not be carried.
     pub skipped: Vec<SkippedEntry>,
     /// Changed files that a host program may run without being asked.

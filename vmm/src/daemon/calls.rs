@@ -6,12 +6,13 @@ use pyro_api::{
     Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
     EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run, ShellClose,
     ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
-    StoreCat, StoreCheckout, StoreDelete, StoreDiff, StoreExportBundle, StoreFindChunk, StoreGc,
-    StoreImportBundle, StoreIngest, StoreList, StoreLs, StoreMount, StoreRebuildIndex, StoreStats,
-    StoreUsage, StoreVerify, SyncPush, VmCreate, VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo,
-    VmReapExpired, VmStart, VmStatus, VmStop, WorkspaceCreate, WorkspaceDelete,
-    WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec, WorkspaceList, WorkspaceListReply,
-    WorkspaceLogs, WorkspaceLogsReply, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    SnapshotCreate, SnapshotDelete, SnapshotList, StoreCat, StoreCheckout, StoreDelete, StoreDiff,
+    StoreExportBundle, StoreFindChunk, StoreGc, StoreImportBundle, StoreIngest, StoreList, StoreLs,
+    StoreMount, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify, SyncPush, VmCreate,
+    VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
+    WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec,
+    WorkspaceFork, WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply,
+    WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -89,6 +90,17 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
         WorkspaceLogs: |call| logs(&*manager.find(&call.workspace_id)?)?;
         WorkspaceDiff: |call| manager.find(&call.workspace_id)?.diff(&call, events).await?;
         Export: |call| manager.find(&call.workspace_id)?.export(&call, events).await?;
+        SnapshotCreate: |call| manager.find(&call.workspace_id)?.snapshot(&call, events).await?;
+        SnapshotList: |call| manager.find(&call.workspace_id)?.snapshots();
+        SnapshotDelete: |call| {
+            manager.find(&call.workspace_id)?.delete_snapshot(&call.name)?
+        };
+        WorkspaceReset: |call| {
+            manager.reset(&manager.find(&call.workspace_id)?, &call, events).await?
+        };
+        WorkspaceFork: |call| {
+            manager.fork(&manager.find(&call.workspace_id)?, &call, events).await?
+        };
         SyncPush: |call| manager.find(&call.workspace_id)?.push(&call, events).await?;
 
         ShellOpen: |call| manager.find(&call.workspace_id)?.open_shell(&call).await?;
@@ -157,7 +169,7 @@ async fn delete(manager: &Manager, id: &str) -> Result<WorkspaceDeleteReply> {
 fn logs(workspace: &Workspace) -> Result<WorkspaceLogsReply> {
     Ok(WorkspaceLogsReply {
         workspace_id: workspace.id(),
-        entries: log::read_all(&workspace.dir)?,
+        entries: log::read_all(&workspace.log_dir())?,
         running: workspace.running_execs(),
     })
 }

@@ -60,7 +60,7 @@ struct Served {
 /// What one guest may read.
 pub struct ContentService {
     store: Store,
-    lower: Arc<Served>,
+    lower: Mutex<Arc<Served>>,
     pushes: Mutex<HashMap<PushId, Arc<Served>>>,
     /// What it has read.
     pub counters: Counters,
@@ -71,10 +71,19 @@ impl ContentService {
     pub fn new(store: Store, lower: TimedTree) -> Self {
         Self {
             store,
-            lower: Arc::new(Served::new(lower)),
+            lower: Mutex::new(Arc::new(Served::new(lower))),
             pushes: Mutex::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Serves another lower tree from now on: the guest is a new one.
+    pub fn set_lower(&self, tree: TimedTree) {
+        *self.lower.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Served::new(tree));
+    }
+
+    fn lower(&self) -> Arc<Served> {
+        self.lower.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves `tree` under this name until the guard is dropped.
@@ -121,7 +130,7 @@ impl ContentService {
     fn answer(&self, fetch: &Fetch) -> FetchedBody {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let served = match fetch.source {
-            Source::Lower => Some(self.lower.clone()),
+            Source::Lower => Some(self.lower()),
             Source::Push(id) => self.pushes().get(&id).cloned(),
         };
         let Some(served) = served else { return FetchedBody::Error(errno::NOENT) };

@@ -82,7 +82,8 @@ impl Manager {
         let mut roots = Vec::new();
         for workspace in self.workspaces() {
             let record = workspace.record();
-            let trees = [record.baseline_tree, record.lower].into_iter().chain(record.reviewed);
+            let reviewed = record.reviewed.iter().map(|shown| shown.tree);
+            let trees = record.whole_trees().chain(reviewed);
             roots.extend(trees.map(|tree| Root { root: tree.id, times: Some(tree.times) }));
             let accounted = record.accounted.into_iter();
             roots.extend(accounted.map(|root| Root { root, times: None }));

@@ -41,14 +41,10 @@ pub struct BootPlan {
 }
 
 impl Workspace {
-    /// The scratch disk's file.
-    pub fn scratch(&self) -> std::path::PathBuf {
-        self.dir.join("scratch.img")
-    }
-
     /// Boots the machine and waits until its agent takes calls. Nothing runs after a failure, or
     /// when the future is dropped.
     pub async fn boot(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
+        self.sweep_resets();
         let record = self.record();
         let spec = MachineSpec {
             backend: record.backend,

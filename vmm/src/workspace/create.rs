@@ -30,12 +30,17 @@ const MEM_MIB: u32 = 1024;
 const MAX_NAME: usize = 63;
 
 /// A seed in the store.
-struct Seeded {
-    tree: TimedTree,
-    baseline: Option<BaselineId>,
+pub(super) struct Seeded {
+    /// What diffs compare with.
+    pub tree: TimedTree,
+    /// What `/workspace` starts as.
+    pub lower: TimedTree,
+    /// The baseline's record, if there is one.
+    pub baseline: Option<BaselineId>,
     /// Keeps the tree until the workspace is on record.
-    _pin: Option<Arc<Pin>>,
-    seed: WorkspaceSeed,
+    pub _pin: Option<Arc<Pin>>,
+    /// How it came about.
+    pub seed: WorkspaceSeed,
 }
 
 impl Manager {
@@ -46,14 +51,8 @@ impl Manager {
         ephemeral: bool,
         events: &Events,
     ) -> Result<WorkspaceInfo> {
-        let (unborn, plan) = self.conceive(call, Kind::Workspace, ephemeral, events).await?;
-        let workspace = unborn.workspace().clone();
-        events.progress("boot", "", 0, None);
-        let alone = workspace.lifecycle.write().await;
-        workspace.boot(&plan).await?;
-        unborn.born()?;
-        drop(alone);
-        Ok(workspace.info())
+        let (unborn, plan) = self.conceive_seeded(call, Kind::Workspace, ephemeral, events).await?;
+        self.bear(unborn, &plan, events).await
     }
 
     /// Makes a workspace of this kind whose machine was never started.
@@ -63,32 +62,70 @@ impl Manager {
         kind: Kind,
         events: &Events,
     ) -> Result<Arc<Workspace>> {
-        let (unborn, _) = self.conceive(call, kind, false, events).await?;
+        let (unborn, _) = self.conceive_seeded(call, kind, false, events).await?;
         let workspace = unborn.workspace().clone();
         unborn.born()?;
         Ok(workspace)
     }
 
-    /// Everything but the boot.
-    async fn conceive(
+    async fn conceive_seeded(
         self: &Arc<Self>,
         call: &WorkspaceCreate,
         kind: Kind,
         ephemeral: bool,
         events: &Events,
     ) -> Result<(Unborn, BootPlan)> {
+        let plan = self.prepare(call, None, events).await?;
+        let _seeding = self.seeding().await;
+        let _hold = self.store().hold();
+        let seeded = self.seed(call, events).await?;
+        let unborn = self.conceive(call, kind, ephemeral, &plan, seeded).await?;
+        Ok((unborn, plan))
+    }
+
+    /// Refuses everything that can be refused before the seed is read. `image`: the environment's
+    /// newest unless this one is named.
+    pub(super) async fn prepare(
+        &self,
+        call: &WorkspaceCreate,
+        image: Option<&str>,
+        events: &Events,
+    ) -> Result<BootPlan> {
         check_options(call)?;
-        // Everything that can be refused is refused before the seed is read.
         events.progress("prepare", &call.environment, 0, None);
-        let plan = self.boot_plan(&call.environment, None).await?;
+        let plan = self.boot_plan(&call.environment, image).await?;
         if call.network {
             plan.environment.check_network()?;
         }
-        let backend = self.choose_backend(&plan).await?;
-        let seeding = self.seeding().await;
-        let _hold = self.store().hold();
-        let seeded = self.seed(call, events).await?;
+        Ok(plan)
+    }
 
+    /// Boots a workspace and acknowledges it.
+    pub(super) async fn bear(
+        self: &Arc<Self>,
+        unborn: Unborn,
+        plan: &BootPlan,
+        events: &Events,
+    ) -> Result<WorkspaceInfo> {
+        let workspace = unborn.workspace().clone();
+        events.progress("boot", "", 0, None);
+        let alone = workspace.lifecycle.write().await;
+        workspace.boot(plan).await?;
+        unborn.born()?;
+        drop(alone);
+        Ok(workspace.info())
+    }
+
+    /// Everything but the boot.
+    pub(super) async fn conceive(
+        self: &Arc<Self>,
+        call: &WorkspaceCreate,
+        kind: Kind,
+        ephemeral: bool,
+        plan: &BootPlan,
+        seeded: Seeded,
+    ) -> Result<Unborn> {
+        let backend = self.choose_backend(plan).await?;
         let record = Record {
             schema: Record::SCHEMA,
             phase: Phase::Creating,
@@ -104,10 +141,12 @@ impl Manager {
             network: call.network,
             baseline: seeded.baseline,
             baseline_tree: seeded.tree.into(),
-            lower: seeded.tree.into(),
+            lower: seeded.lower.into(),
             seed: seeded.seed,
             accounted: Vec::new(),
             reviewed: Vec::new(),
+            snapshots: BTreeMap::new(),
+            resets: 0,
             created_at: Timestamp::now(),
             expires_at: None,
             booted: false,
@@ -121,14 +160,13 @@ impl Manager {
             last_command: None,
         };
         let unborn = self.register(record, call.ttl_seconds.map(Duration::from_secs))?;
-        drop(seeding);
         let (catalog, scratch) = (self.catalog(), unborn.workspace().scratch());
         blocking(move |_| {
             let template = catalog.ensure_scratch_template()?;
             Ok(clone_scratch(&template, &scratch)?)
         })
         .await?;
-        Ok((unborn, plan))
+        Ok(unborn)
     }
 
     async fn seed(&self, call: &WorkspaceCreate, events: &Events) -> Result<Seeded> {
@@ -145,7 +183,7 @@ impl Manager {
                 skipped: Vec::new(),
                 warnings: Vec::new(),
             };
-            return Ok(Seeded { tree, baseline: None, seed, _pin: None });
+            return Ok(Seeded { tree, lower: tree, baseline: None, seed, _pin: None });
         };
         let options = IngestOptions { implicit: true, ..seed::options(&call.seed) };
         let events = events.clone();
@@ -168,7 +206,8 @@ impl Manager {
                 skipped: seed::skipped(&report),
                 warnings: seed::warnings(&report),
             };
-            Ok(Seeded { tree, baseline: Some(report.baseline), seed, _pin: Some(report.pin) })
+            let (baseline, pin) = (Some(report.baseline), Some(report.pin));
+            Ok(Seeded { tree, lower: tree, baseline, seed, _pin: pin })
         })
         .await
     }
@@ -196,7 +235,7 @@ impl Manager {
 }
 
 /// A workspace that is not acknowledged yet: removed when dropped.
-struct Unborn {
+pub(super) struct Unborn {
     manager: Arc<Manager>,
     workspace: Option<Arc<Workspace>>,
     /// Its time from its acknowledgement on.
@@ -249,14 +288,16 @@ fn check_options(call: &WorkspaceCreate) -> Result<()> {
     if call.ttl_seconds == Some(0) {
         return invalid("a time to live of 0 seconds makes no sense");
     }
-    if let Some(name) = &call.name {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let start = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !start || name.len() > MAX_NAME || !name.chars().all(plain) {
-            return invalid(
-                "a name has 1 to 63 letters, digits, '-', '_' and '.', and starts with a letter or digit",
-            );
-        }
+    call.name.as_deref().map_or(Ok(()), check_name)
+}
+
+/// Fails unless it can name a workspace or a snapshot.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let start = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !start || name.len() > MAX_NAME || !name.chars().all(plain) {
+        let text = "a name has 1 to 63 letters, digits, '-', '_' and '.', and starts with a letter or digit";
+        return Err(Error::Invalid(text.to_owned()));
     }
     Ok(())
 }

@@ -1,44 +1,22 @@
 //! What changed since the baseline.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
-use pyro_api::{DiffReply, OutputStream, ReportStats, WorkspaceDiff};
-use pyro_format::{Delta, Node, RootId, RootNode, TreePath, diff};
-use pyro_proto::{Call, Piece, Reply};
+use pyro_api::{DiffReply, OutputStream, WorkspaceDiff};
+use pyro_format::{Delta, Node, RootNode, TreePath, diff};
 use pyro_store::Store;
 
-use super::merge::{Merged, ReportedFile};
-use super::nodes::{MergedNodes, store_nodes};
+use super::capture::{BASELINE, Capture, Captured, Content};
+use super::nodes::StoredNodes;
 use super::patch::{self, LARGEST, Side};
+use super::record::StoredTree;
 use super::renames::{self, Moves};
-use super::{Workspace, entries, report};
+use super::{Workspace, entries};
 use crate::error::{Error, Result};
 use crate::events::{Events, blocking};
-use crate::guest::link::{Conversation, GuestError};
 
-/// Times a diff starts over because files changed between the report and the reading of them.
-const TRIES: usize = 3;
 /// Bytes of patch in one JSON answer.
 const PATCH_CAP: usize = 1 << 20;
-/// Files from this size on are looked into before they are fetched for the patch, in bytes.
-const LOOK_FIRST: u64 = 64 << 10;
-/// Bytes that are looked at.
-const LOOK: u64 = 8000;
-
-/// A tree of `/workspace` beside the baseline.
-pub struct Shown {
-    /// The tree now, with the nodes that are new.
-    pub merged: Merged,
-    /// Every difference, sorted by path.
-    pub deltas: Vec<Delta>,
-}
-
-impl Shown {
-    /// Id of the tree now.
-    pub fn id(&self) -> RootId {
-        self.merged.tree.root.id()
-    }
-}
 
 /// How a patch carries one difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,137 +32,50 @@ enum Carried {
 }
 
 impl Workspace {
-    /// Compares `/workspace` as it is now with the baseline.
+    /// Compares two trees: `/workspace` as it is now with the baseline, unless others are named.
     pub async fn diff(&self, call: &WorkspaceDiff, events: &Events) -> Result<DiffReply> {
-        let _in_use = self.in_use().await?;
         let _hold = self.store.hold();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (shown, mut stats) = self.show(call.full).await?;
-            let moves = renames::find(&shown.deltas);
-            let mut plan = vec![Carried::No; shown.deltas.len()];
-            if call.patch {
-                plan = plan_patch(&shown.deltas, &moves);
-                let (bytes, unsteady) = self.fetch_for_patch(&shown.deltas, &mut plan).await?;
-                stats.fetched_bytes = bytes;
-                if !unsteady.is_empty() && tries < TRIES {
-                    continue;
+        let wanted = if call.patch { Content::Patchable } else { Content::None };
+        let mut shown = match &call.to {
+            Some(name) => {
+                if call.full || call.no_pin || call.no_freeze {
+                    return Err(Error::Invalid(
+                        "a tree that is stored already is not looked at again: leave out how to"
+                            .to_owned(),
+                    ));
                 }
-                // What never stood still is listed, without text.
-                let unsteady: HashSet<_> = unsteady.into_iter().collect();
-                for (delta, carried) in shown.deltas.iter().zip(&mut plan) {
-                    if unsteady.contains(&delta.path) {
-                        *carried = Carried::No;
-                    }
-                }
+                let _present = self.present().await?;
+                self.named(name, &wanted).await?
             }
-            let shown = self.remember(shown).await?;
-            return self.answer(call, shown, moves, plan, stats, events).await;
+            None => {
+                let _in_use = self.in_use().await?;
+                let content = if call.no_pin { wanted.clone() } else { Content::All };
+                let freeze = !call.no_freeze;
+                self.capture(&Capture { full: call.full, freeze, content }, events).await?
+            }
+        };
+        let from = call.from.as_deref().unwrap_or(BASELINE);
+        let old = self.named(from, &wanted).await?.tree;
+        if from != BASELINE {
+            let (store, old, new) = (self.store.clone(), old.root, shown.tree.root);
+            shown.deltas = blocking(move |_| Ok(deltas(&StoredNodes(&store), &old, &new)?)).await?;
         }
-    }
-
-    /// The tree now and how it differs from the baseline.
-    pub async fn show(&self, full: bool) -> Result<(Shown, ReportStats)> {
-        let (merged, stats) = self.current_tree(full).await?;
-        let (store, baseline) = (self.store.clone(), self.record().baseline_tree.root);
-        let shown = blocking(move |_| {
-            let now = merged.tree.root;
-            let deltas = deltas(&MergedNodes::new(&store, &merged), &baseline, &now)?;
-            Ok(Shown { merged, deltas })
-        });
-        Ok((shown.await?, stats))
-    }
-
-    /// Stores the nodes of a tree that is about to be shown, so that an export can name it.
-    pub async fn remember(&self, shown: Shown) -> Result<Shown> {
-        let store = self.store.clone();
-        let shown = blocking(move |_| {
-            // Nodes that are there already cost a look each. That the root is there tells nothing of
-            // the times: the same change may have been made before, at another time.
-            let mut writer = store.writer()?;
-            store_nodes(&mut writer, &shown.merged)?;
-            writer.commit()?;
-            Ok(shown)
-        });
-        let shown = shown.await?;
-        self.update(|record| {
-            if record.reviewed.last().is_none_or(|last| last.id != shown.id()) {
-                record.review(shown.merged.tree.into());
-            }
-        })?;
-        Ok(shown)
-    }
-
-    /// Makes the store hold what the patch needs of the new side; binary files are struck from
-    /// the plan. Bytes that crossed, and files that changed meanwhile.
-    async fn fetch_for_patch(
-        &self,
-        deltas: &[Delta],
-        plan: &mut [Carried],
-    ) -> Result<(u64, Vec<TreePath>)> {
-        let mut wanted = Vec::new();
-        let mut doubtful = Vec::new();
-        for (at, delta) in deltas.iter().enumerate() {
-            if plan[at] != Carried::Content {
-                continue;
-            }
-            if is_too_large(&delta.old) || is_too_large(&delta.new) {
-                plan[at] = Carried::No;
-            } else if let Some(Node::File { size, content, .. }) = delta.new {
-                wanted.push((at, ReportedFile { path: delta.path.clone(), size, content }));
-                if size >= LOOK_FIRST {
-                    doubtful.push(at);
-                }
-            }
-        }
-        let mut bytes = 0;
-        if !doubtful.is_empty() {
-            let binary = self.look_into(deltas, &doubtful, &mut bytes).await?;
-            binary.iter().for_each(|at| plan[*at] = Carried::No);
-            wanted.retain(|(at, _)| !binary.contains(at));
-        }
-        let outcome =
-            self.fetch(wanted.into_iter().map(|(_, file)| file).collect(), deltas).await?;
-        Ok((bytes + outcome.bytes, outcome.unsteady))
-    }
-
-    /// Which of these files begin like binary ones.
-    async fn look_into(
-        &self,
-        deltas: &[Delta],
-        which: &[usize],
-        bytes: &mut u64,
-    ) -> Result<BTreeSet<usize>> {
-        let piece = |at: &usize| Piece { path: deltas[*at].path.clone(), offset: 0, len: LOOK };
-        let call = Call::Read { pieces: which.iter().map(piece).collect() };
-        let mut conversation = Conversation::open(&self.machine, &call).await?;
-        let mut binary = BTreeSet::new();
-        for at in which {
-            let mut start = Vec::new();
-            while (start.len() as u64) < LOOK {
-                match conversation.next().await? {
-                    Reply::Data(data) if !data.is_empty() => start.extend_from_slice(&data),
-                    Reply::Unreadable { .. } => break,
-                    _ => return Err(GuestError::Unexpected.into()),
-                }
-            }
-            *bytes += start.len() as u64;
-            if patch::is_binary(&start) {
-                binary.insert(*at);
-            }
-        }
-        conversation.done().await?;
-        Ok(binary)
+        let moves = renames::find(&shown.deltas);
+        let plan = if call.patch {
+            plan_patch(&shown.deltas, &moves, &shown.unsteady)
+        } else {
+            vec![Carried::No; shown.deltas.len()]
+        };
+        self.answer(call, old, shown, moves, plan, events).await
     }
 
     async fn answer(
         &self,
         call: &WorkspaceDiff,
-        shown: Shown,
+        old: StoredTree,
+        shown: Captured,
         moves: Moves,
         plan: Vec<Carried>,
-        stats: ReportStats,
         events: &Events,
     ) -> Result<DiffReply> {
         let (record, store, events) = (self.record(), self.store.clone(), events.clone());
@@ -217,16 +108,18 @@ impl Workspace {
             Ok(DiffReply {
                 workspace_id: record.id,
                 changed: !listed.is_empty(),
-                tree: shown.id().to_string(),
+                tree: shown.tree.id.to_string(),
+                pinned: shown.whole,
+                from_tree: old.id.to_string(),
                 baseline_tree: record.baseline_tree.id.to_string(),
                 summary,
                 entries: listed,
                 renames: entries::renames(&moves),
-                skipped: report::skipped(&shown.merged),
+                skipped: shown.skipped,
                 patch: String::from_utf8_lossy(&whole).into_owned(),
                 patch_b64: entries::b64(&whole),
                 patch_truncated: truncated,
-                report: stats,
+                report: shown.stats,
                 execution_mode: record.backend.name().to_owned(),
             })
         })
@@ -254,8 +147,9 @@ fn is_dir(node: &Option<Node>) -> bool {
     matches!(node, Some(Node::Dir { .. }))
 }
 
-/// Decides how a patch carries each difference.
-fn plan_patch(deltas: &[Delta], moves: &Moves) -> Vec<Carried> {
+/// Decides how a patch carries each difference. What never stood still is listed, without text.
+fn plan_patch(deltas: &[Delta], moves: &Moves, unsteady: &[TreePath]) -> Vec<Carried> {
+    let unsteady: HashSet<&TreePath> = unsteady.iter().collect();
     // A patch leaves what changed its kind alone, so nothing can be put where a file stays.
     let blocked: HashSet<&TreePath> = deltas
         .iter()
@@ -293,6 +187,10 @@ fn plan_patch(deltas: &[Delta], moves: &Moves) -> Vec<Carried> {
     for (delta, carried) in deltas.iter().zip(&mut plan) {
         if sources.contains(&delta.path) {
             *carried = Carried::Moved;
+        }
+        let large = is_too_large(&delta.old) || is_too_large(&delta.new);
+        if *carried == Carried::Content && (large || unsteady.contains(&delta.path)) {
+            *carried = Carried::No;
         }
     }
     plan

@@ -107,6 +107,6 @@ impl Workspace {
 
     fn logged(&self, sequence: u64) -> Result<Logged> {
         let unknown = || Error::UnknownCommand { workspace: self.id(), sequence };
-        log::read(&self.dir, sequence)?.ok_or_else(unknown)
+        log::read(&self.log_dir(), sequence)?.ok_or_else(unknown)
     }
 }

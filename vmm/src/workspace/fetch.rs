@@ -74,8 +74,9 @@ impl Workspace {
             let (record, store) = (self.record(), self.store.clone());
             let mut set = std::mem::take(&mut *accounted);
             let added = tokio::task::spawn_blocking(move || {
-                let roots = [record.baseline_tree.id, record.lower.id];
-                let added = set.add_roots(&store, roots.into_iter().chain(record.accounted));
+                let roots = record.whole_trees().map(|tree| tree.id);
+                let roots = roots.chain(record.accounted.iter().copied());
+                let added = set.add_roots(&store, roots);
                 (set, added)
             });
             let (set, added) = added.await.map_err(|panic| Error::Panicked(panic.to_string()))?;

@@ -61,7 +61,8 @@ impl Manager {
 }
 
 impl Workspace {
-    fn refuse_transition(&self) -> Result<()> {
+    /// Fails for one that is being made or deleted.
+    pub(super) fn refuse_transition(&self) -> Result<()> {
         let record = self.record();
         match record.phase {
             Phase::Ready => Ok(()),

@@ -1,4 +1,4 @@
-//! The command log: one durable file for each command, `log/000001.json`.
+//! The command log, a directory: one durable file for each command, `000001.json`.
 
 use std::borrow::Cow;
 use std::fs;
@@ -9,8 +9,6 @@ use pyro_api::LogEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-
-const DIR: &str = "log";
 
 /// What is kept of a command that has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,28 +43,27 @@ fn exact<'a>(text: &'a str, b64: Option<&str>) -> Cow<'a, [u8]> {
     }
 }
 
-fn file(workspace: &Path, sequence: u64) -> PathBuf {
-    workspace.join(DIR).join(format!("{sequence:06}.json"))
+fn file(log: &Path, sequence: u64) -> PathBuf {
+    log.join(format!("{sequence:06}.json"))
 }
 
 /// Writes an entry durably.
-pub fn write(workspace: &Path, logged: &Logged) -> Result<()> {
-    let dir = workspace.join(DIR);
-    match fs::create_dir(&dir) {
+pub fn write(log: &Path, logged: &Logged) -> Result<()> {
+    match fs::create_dir(log) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io("create", dir)(error));
+            return Err(Error::io("create", log)(error));
         }
         _ => {}
     }
-    let path = file(workspace, logged.entry.sequence);
+    let path = file(log, logged.entry.sequence);
     let bytes = serde_json::to_vec(logged)
         .map_err(|error| Error::BadRecord { path: path.clone(), reason: error.to_string() })?;
     pyro_durable::write(&path, &bytes).map_err(Error::io("write", path))
 }
 
 /// One entry; none if that command has not ended.
-pub fn read(workspace: &Path, sequence: u64) -> Result<Option<Logged>> {
-    let path = file(workspace, sequence);
+pub fn read(log: &Path, sequence: u64) -> Result<Option<Logged>> {
+    let path = file(log, sequence);
     match fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
@@ -77,21 +74,20 @@ pub fn read(workspace: &Path, sequence: u64) -> Result<Option<Logged>> {
 }
 
 /// All entries in order.
-pub fn read_all(workspace: &Path) -> Result<Vec<LogEntry>> {
-    let dir = workspace.join(DIR);
-    let names = match fs::read_dir(&dir) {
+pub fn read_all(log: &Path) -> Result<Vec<LogEntry>> {
+    let names = match fs::read_dir(log) {
         Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::io("read", dir)(source)),
+        Err(source) => return Err(Error::io("read", log)(source)),
     };
     let mut sequences = Vec::new();
     for name in names {
-        let name = name.map_err(Error::io("read", &dir))?.file_name();
+        let name = name.map_err(Error::io("read", log))?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".json"));
         sequences.extend(number.and_then(|number| number.parse::<u64>().ok()));
     }
     sequences.sort_unstable();
-    let entries = sequences.into_iter().map(|sequence| read(workspace, sequence));
+    let entries = sequences.into_iter().map(|sequence| read(log, sequence));
     let entries = entries.filter_map(Result::transpose);
     entries.map(|logged| logged.map(|logged| logged.entry)).collect()
 }

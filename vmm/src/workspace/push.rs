@@ -54,6 +54,7 @@ impl Workspace {
             _ => return Err(GuestError::Unexpected.into()),
         };
         events.progress("commit", "", 0, None);
+        let _alone = self.moment.lock().await;
         conversation.say(&Call::CommitPush).await?;
         conversation.done().await?;
         self.update(|record| record.account(stored.tree.root.id()))?;

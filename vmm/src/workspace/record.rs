@@ -68,6 +68,28 @@ impl From<StoredTree> for TimedTree {
     }
 }
 
+/// A tree that was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// The tree; the store holds its nodes.
+    #[serde(flatten)]
+    pub tree: StoredTree,
+    /// The store holds its content, too.
+    #[serde(default)]
+    pub whole: bool,
+}
+
+/// A tree that somebody gave a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The tree; the store holds all of it.
+    pub tree: StoredTree,
+    /// Paths that differ from the baseline.
+    pub changes: u64,
+    /// When it was taken.
+    pub created_at: Timestamp,
+}
+
 /// A command that was started and is not logged yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingExec {
@@ -125,8 +147,14 @@ pub struct Record {
     pub seed: WorkspaceSeed,
     /// Trees beside the lower one whose content this workspace has brought to the host, or had from it.
     pub accounted: Vec<RootId>,
-    /// Trees that diffs have shown, newest last, at most [`REVIEWED`]: an export may name them.
-    pub reviewed: Vec<StoredTree>,
+    /// Trees that were shown, newest last, at most [`REVIEWED`]: others may name them.
+    pub reviewed: Vec<Reviewed>,
+    /// Trees that were given names.
+    #[serde(default)]
+    pub snapshots: BTreeMap<String, Snapshot>,
+    /// Times that it was reset; each has a scratch disk and a log of its own.
+    #[serde(default)]
+    pub resets: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it is to be deleted.
@@ -160,12 +188,21 @@ fn one<T: From<u8>>() -> T {
 }
 
 impl Record {
-    /// Remembers a tree that was shown.
-    pub fn review(&mut self, tree: StoredTree) {
-        self.reviewed.retain(|other| other.id != tree.id);
-        self.reviewed.push(tree);
+    /// Remembers a tree that was shown. One whose content is stored stays so; whether it is.
+    pub fn review(&mut self, tree: StoredTree, whole: bool) -> bool {
+        let whole = whole || self.whole_trees().any(|other| other == tree);
+        self.reviewed.retain(|other| other.tree.id != tree.id);
+        self.reviewed.push(Reviewed { tree, whole });
         let surplus = self.reviewed.len().saturating_sub(REVIEWED);
         self.reviewed.drain(..surplus);
+        whole
+    }
+
+    /// Trees of which the store holds all.
+    pub fn whole_trees(&self) -> impl Iterator<Item = StoredTree> {
+        let shown = self.reviewed.iter().filter(|shown| shown.whole).map(|shown| shown.tree);
+        let kept = self.snapshots.values().map(|snapshot| snapshot.tree);
+        [self.baseline_tree, self.lower].into_iter().chain(kept).chain(shown)
     }
 
     /// Notes that the content of a whole tree is accounted for.

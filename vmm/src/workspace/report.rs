@@ -49,7 +49,7 @@ impl Workspace {
             visited: end.visited,
             hashed_bytes: end.hashed_bytes,
             cached_files: end.cached_files,
-            fetched_bytes: 0,
+            ..ReportStats::default()
         };
         Ok((merged, stats))
     }

@@ -82,7 +82,7 @@ impl Workspace {
             log_entry(&record, sequence, &feed.command, stdout, stderr, exit.unwrap_or(lost))
         });
         // The log first: whoever knows of the end finds it there.
-        let noted = log::write(&self.dir, &logged).and_then(|()| {
+        let noted = log::write(&self.log_dir(), &logged).and_then(|()| {
             self.update(|record| {
                 record.pending.remove(&sequence);
                 record.command_count += 1;
