@@ -119,19 +119,29 @@ fn help_of_diff_teaches_by_examples() {
       <WORKSPACE_ID>  Workspace id or name
 
     Options:
-          --full         Have the guest look at every file, not only at its changed layer
-          --patch        Print the text patch, byte for byte, and nothing else
-          --stat         Print how many lines each file gained and lost
-          --name-status  Print one `LETTER<tab>PATH` line for each entry and nothing else
-          --json         Print one JSON document on standard output instead of text
-      -h, --help         Print help
+          --full                Have the guest look at every file, not only at its changed layer
+          --from <SNAPSHOT|ID>  Compare with this snapshot, or tree that a diff showed [default:
+                                baseline]
+          --to <SNAPSHOT|ID>    Show this snapshot, or tree that a diff showed, instead of what is there
+                                now
+          --no-freeze           Let the workspace's commands go on meanwhile: what is read may be of
+                                several moments
+          --no-pin              Leave content in the guest: faster where much is new, but --tree works
+                                only as long as the files stay as they are
+          --patch               Print the text patch, byte for byte, and nothing else
+          --stat                Print how many lines each file gained and lost
+          --name-status         Print one `LETTER<tab>PATH` line for each entry and nothing else
+          --json                Print one JSON document on standard output instead of text
+      -h, --help                Print help
 
     Examples:
       pyro workspace diff fix
       pyro workspace diff fix --patch | git apply
       pyro workspace diff fix --json | jq -r '.entries[].path'
+      pyro workspace diff fix --from before-refactoring
 
     Letters: A added, M modified, D deleted, T another type, R moved unchanged. The tree id that is
-    printed names exactly what was shown: 'pyro workspace export --tree ID' exports that or nothing.
+    printed names exactly what was shown: export, snapshot create and fork take it as --tree, whatever
+    the guest did since. Commands stand still for the moment that is shown.
     "#);
 }

@@ -263,12 +263,27 @@ class Pyro:
         reply = self._call("workspace exec", options, names=[workspace_id], command=command)
         return cast(results.LogEntry, reply)
 
-    def diff_workspace(self, workspace_id: str, *, full: bool = False) -> results.Diff:
+    def diff_workspace(
+        self,
+        workspace_id: str,
+        *,
+        full: bool = False,
+        old: str | None = None,
+        new: str | None = None,
+        freeze: bool = True,
+        pin: bool = True,
+    ) -> results.Diff:
         """What differs between `/workspace` and its baseline, whatever was pushed or run since.
 
-        `full`: have the guest look at every file, not only at its changed layer.
+        `full`: have the guest look at every file, not only at its changed layer. `old`, `new`:
+        compare these instead, snapshots by name or trees by the id that a diff showed. Commands
+        stand still for the moment that is shown, unless `freeze` is false. What is shown is brought
+        to the host, so that it can be exported whatever the guest does since; `pin=False` leaves
+        it in the guest.
         """
-        reply = self._call("workspace diff", flag("full", full), names=[workspace_id])
+        options = flag("full", full) + option("from", old) + option("to", new)
+        options += flag("no-freeze", not freeze) + flag("no-pin", not pin)
+        reply = self._call("workspace diff", options, names=[workspace_id])
         return cast(results.Diff, reply)
 
     def export_workspace(
@@ -279,16 +294,82 @@ class Pyro:
         output_path: Path,
         force: bool = False,
         tree: str | None = None,
+        snapshot: str | None = None,
     ) -> results.Export:
         """Copies a file, directory or link from `/workspace` to the host, whole or not at all.
 
         `path`: absolute or below `/workspace`; `.` is all of it. `output_path` must not exist,
-        unless `force` replaces it. `tree`: exactly what `diff_workspace` showed with this id, or
-        `TreeChanged`.
+        unless `force` replaces it. `tree`: exactly what `diff_workspace` showed with this id,
+        whatever the guest did since, or `TreeChanged`. `snapshot`: from this snapshot.
         """
-        options = option("output", output_path) + flag("force", force) + option("tree", tree)
+        options = option("output", output_path) + flag("force", force)
+        options += option("tree", tree) + option("snapshot", snapshot)
         reply = self._call("workspace export", options, names=[workspace_id, path])
         return cast(results.Export, reply)
+
+    def create_snapshot(
+        self, workspace_id: str, name: str, *, tree: str | None = None, freeze: bool = True
+    ) -> results.SnapshotCreate:
+        """Gives `/workspace` as it is now a name; it costs what changed.
+
+        `tree`: what `diff_workspace` showed with this id instead. `freeze`: commands stand still
+        for the moment that is named.
+        """
+        options = option("tree", tree) + flag("no-freeze", not freeze)
+        reply = self._call("workspace snapshot create", options, names=[workspace_id, name])
+        return cast(results.SnapshotCreate, reply)
+
+    def list_snapshots(self, workspace_id: str) -> results.SnapshotList:
+        """The snapshots of a workspace, oldest first."""
+        reply = self._call("workspace snapshot list", names=[workspace_id])
+        return cast(results.SnapshotList, reply)
+
+    def delete_snapshot(self, workspace_id: str, name: str) -> results.SnapshotDelete:
+        """Forgets a snapshot. What started from it keeps its files."""
+        reply = self._call("workspace snapshot delete", names=[workspace_id, name])
+        return cast(results.SnapshotDelete, reply)
+
+    def reset_workspace(
+        self, workspace_id: str, *, snapshot: str | None = None, tree: str | None = None
+    ) -> results.WorkspaceInfo:
+        """Makes the whole sandbox anew, `/workspace` as its baseline, or a snapshot or tree, has it.
+
+        Commands, shells, the log and whatever was installed are gone. Id, name and snapshots stay,
+        and diffs still compare with the baseline.
+        """
+        options = option("snapshot", snapshot) + option("tree", tree)
+        reply = self._call("workspace reset", options, names=[workspace_id])
+        return cast(results.WorkspaceInfo, reply)
+
+    def fork_workspace(
+        self,
+        workspace_id: str,
+        *,
+        snapshot: str | None = None,
+        tree: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        freeze: bool = True,
+        vcpu_count: int | None = None,
+        mem_mib: int | None = None,
+        ttl_seconds: int | None = None,
+        network: bool | None = None,
+    ) -> results.WorkspaceInfo:
+        """Makes another workspace that starts as this one is now, or as a snapshot or tree has it.
+
+        It costs a boot and copies no file; its diffs compare with the same baseline. What is not
+        given is as the source has it.
+        """
+        options = option("snapshot", snapshot) + option("tree", tree) + option("name", name)
+        for key, value in (labels or {}).items():
+            options += option("label", f"{key}={value}")
+        options += flag("no-freeze", not freeze)
+        options += option("vcpu-count", vcpu_count) + option("mem-mib", mem_mib)
+        options += option("ttl-seconds", ttl_seconds)
+        if network is not None:
+            options += option("network", "yes" if network else "no")
+        reply = self._call("workspace fork", options, names=[workspace_id])
+        return cast(results.WorkspaceInfo, reply)
 
     def logs_workspace(self, workspace_id: str) -> results.WorkspaceLogs:
         """The commands that were run, and what they printed."""

@@ -4,7 +4,7 @@
     ├── InvalidArgument            the request makes no sense (exit code 2)
     ├── NotFound                   what was named does not exist (3)
     │   ├── UnknownEnvironment, EnvironmentNotInstalled
-    │   └── UnknownWorkspace, UnknownVm, UnknownShell, UnknownCommand
+    │   └── UnknownWorkspace, UnknownVm, UnknownShell, UnknownCommand, UnknownSnapshot
     ├── StateError                 it exists, but its state does not allow this (4)
     │   └── WorkspaceStateError, ShellStopped, AlreadyExists, TreeChanged
     └── BinaryError                the pyro program itself
@@ -69,6 +69,10 @@ class UnknownShell(NotFound):
     """The workspace has no shell with this id."""
 
 
+class UnknownSnapshot(NotFound):
+    """The workspace has no snapshot with this name."""
+
+
 class UnknownCommand(NotFound):
     """The workspace has run no command with this number."""
 
@@ -90,7 +94,7 @@ class AlreadyExists(StateError):
 
 
 class TreeChanged(StateError):
-    """The workspace no longer holds the tree that was reviewed."""
+    """The tree was never shown, or its content was left in a guest that no longer has it."""
 
 
 class BinaryError(PyroError):
@@ -115,6 +119,7 @@ _BY_CODE: dict[str, type[PyroError]] = {
     "unknown_workspace": UnknownWorkspace,
     "unknown_vm": UnknownVm,
     "unknown_shell": UnknownShell,
+    "unknown_snapshot": UnknownSnapshot,
     "unknown_command": UnknownCommand,
     "workspace_state": WorkspaceStateError,
     "shell_stopped": ShellStopped,

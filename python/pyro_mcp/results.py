@@ -307,6 +307,8 @@ class Export(ExportBytes):
     bytes_written: int
     bytes_fetched: int
     tree: str
+    frozen: bool
+    paused_us: int
     skipped: list[SkippedEntry]
     warnings: list[str]
     """Changed files that a program on the host may execute without being asked."""
@@ -365,6 +367,9 @@ class ReportStats(TypedDict):
     hashed_bytes: int
     cached_files: int
     fetched_bytes: int
+    frozen: bool
+    """Nothing ran in the guest meanwhile: what is shown is one moment."""
+    paused_us: int
 
 
 class DiffBytes(TypedDict, total=False):
@@ -379,7 +384,10 @@ class Diff(DiffBytes):
     workspace_id: str
     changed: bool
     tree: str
-    """Names exactly what is shown: `Pyro.export_workspace(tree=...)` takes that or nothing."""
+    """Names exactly what is shown, for whatever takes a `tree`."""
+    pinned: bool
+    """The host holds all of that tree, whatever becomes of the guest."""
+    from_tree: str
     baseline_tree: str
     summary: DiffSummary
     entries: list[DiffEntry]
@@ -390,6 +398,42 @@ class Diff(DiffBytes):
     patch_truncated: bool
     report: ReportStats
     execution_mode: str
+
+
+class SnapshotInfo(TypedDict):
+    """A tree with a name."""
+
+    name: str
+    tree: str
+    changed_count: int
+    created_at: str
+
+
+class SnapshotCreate(TypedDict):
+    """The snapshot that was made, and what it cost."""
+
+    workspace_id: str
+    snapshot: SnapshotInfo
+    bytes_fetched: int
+    frozen: bool
+    paused_us: int
+    skipped: list[SkippedEntry]
+
+
+class SnapshotList(TypedDict):
+    """The snapshots of a workspace, oldest first."""
+
+    workspace_id: str
+    baseline_tree: str
+    snapshots: list[SnapshotInfo]
+
+
+class SnapshotDelete(TypedDict):
+    """The snapshot is forgotten."""
+
+    workspace_id: str
+    name: str
+    deleted: Literal[True]
 
 
 class ShellInfo(TypedDict):

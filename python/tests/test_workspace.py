@@ -19,6 +19,7 @@ from pyro_mcp import (
     Pyro,
     PyroError,
     TreeChanged,
+    UnknownSnapshot,
     WorkspaceStateError,
     exact_bytes,
     results,
@@ -78,6 +79,24 @@ def test_the_main_job_from_create_to_delete(home: Home, project: Path, tmp_path:
     with pytest.raises(TreeChanged):
         pyro.export_workspace("fix", ".", output_path=tmp_path / "no", tree="0" * 64)
     assert not (tmp_path / "no").exists()
+
+    made = pyro.create_snapshot("fix", "before", tree=diff["tree"])
+    check(made, results.SnapshotCreate)
+    assert made["snapshot"]["tree"] == diff["tree"]
+    check(pyro.list_snapshots("fix"), results.SnapshotList)
+    since = pyro.diff_workspace("fix", old="before", pin=False, freeze=False)
+    assert [entry["path"] for entry in since["entries"]] == ["later"]
+    twin = pyro.fork_workspace("fix", snapshot="before", name="twin")
+    check(twin, results.WorkspaceInfo)
+    assert pyro.diff_workspace("twin")["tree"] == diff["tree"]
+    pyro.exec_workspace("twin", command="rm -r src")
+    again = pyro.reset_workspace("twin")
+    assert (again["workspace_id"], again["command_count"]) == (twin["workspace_id"], 0)
+    assert not pyro.diff_workspace("twin")["changed"]
+    pyro.delete_workspace("twin")
+    check(pyro.delete_snapshot("fix", "before"), results.SnapshotDelete)
+    with pytest.raises(UnknownSnapshot):
+        pyro.delete_snapshot("fix", "before")
 
     logs = pyro.logs_workspace("fix")
     check(logs, results.WorkspaceLogs)
