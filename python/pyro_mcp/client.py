@@ -332,7 +332,7 @@ class Pyro:
     def reset_workspace(
         self, workspace_id: str, *, snapshot: str | None = None, tree: str | None = None
     ) -> results.WorkspaceInfo:
-        """Makes the whole sandbox anew, `/workspace` as its baseline, or a snapshot or tree, has it.
+        """Makes the whole sandbox anew, `/workspace` as its baseline, a snapshot or a tree has it.
 
         Commands, shells, the log and whatever was installed are gone. Id, name and snapshots stay,
         and diffs still compare with the baseline.
