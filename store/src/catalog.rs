@@ -16,6 +16,10 @@ use crate::store::locked;
 
 /// Bytes of sled's own page cache.
 const CACHE_BYTES: u64 = 1024 * 1024;
+/// Most bytes remembered under one key.
+pub(crate) const MAX_STATS: usize = 64 << 10;
+/// zstd level for them. sled evicts late: what was written stays in memory for long, as it is.
+const STATS_LEVEL: i32 = 1;
 /// Milliseconds between sled's flushes: what is lost with a crash is only rebuilt.
 const FLUSH_MS: u64 = 2_000;
 
@@ -132,12 +136,13 @@ impl Catalog {
     /// What was remembered about some inodes; none if nothing sound was.
     pub(crate) fn stats(&self, key: &[u8]) -> Option<Vec<u8>> {
         let value = self.read(|trees| trees.stats.get(key))?;
-        unseal(&value).map(<[u8]>::to_vec)
+        zstd::bulk::decompress(unseal(&value)?, MAX_STATS).ok()
     }
 
-    /// Remembers something about some inodes.
-    pub(crate) fn put_stats(&self, key: &[u8], body: Vec<u8>) -> Result<()> {
-        let body = seal(body);
+    /// Remembers something about some inodes, at most [`MAX_STATS`] bytes.
+    pub(crate) fn put_stats(&self, key: &[u8], body: &[u8]) -> Result<()> {
+        let Ok(pressed) = zstd::bulk::compress(body, STATS_LEVEL) else { return Ok(()) };
+        let body = seal(pressed);
         self.write(|trees| trees.stats.insert(key, body))
     }
 
@@ -270,12 +275,12 @@ mod tests {
     fn a_database_of_garbage_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
-        Catalog::open(&path).unwrap().put_stats(b"k", b"v".to_vec()).unwrap();
+        Catalog::open(&path).unwrap().put_stats(b"k", b"v").unwrap();
         assert_eq!(Catalog::open(&path).unwrap().stats(b"k").as_deref(), Some(&b"v"[..]));
         for file in ["conf", "db"] {
             fs::write(path.join(file), [0xa5; 4096]).unwrap();
         }
-        Catalog::open(&path).unwrap().put_stats(b"k", b"w".to_vec()).unwrap();
+        Catalog::open(&path).unwrap().put_stats(b"k", b"w").unwrap();
         fs::remove_dir_all(&path).unwrap();
         fs::write(&path, b"a file").unwrap();
         assert_eq!(Catalog::open(&path).unwrap().stats(b"k"), None);

@@ -33,6 +33,7 @@ const WAITING: usize = 1 << 14;
 const STAT: usize = 8 + 8 + 12 + 12;
 /// The file id, and the session that made the entry.
 const ENTRY: usize = STAT + 32 + 4;
+const _: () = assert!(ENTRY << SHARD_BITS <= crate::catalog::MAX_STATS);
 
 type ShardKey = [u8; 16];
 type Shard = Arc<Vec<u8>>;
@@ -121,8 +122,8 @@ impl StatCache {
             for old in catalog.stats(&key).unwrap_or_default().as_chunks::<ENTRY>().0 {
                 entries.entry(inode(old)).or_insert(*old);
             }
-            let body = entries.into_values().flatten().collect();
-            catalog.put_stats(&key, body)?;
+            let body: Vec<u8> = entries.into_values().flatten().collect();
+            catalog.put_stats(&key, &body)?;
         }
         Ok(())
     }
@@ -151,7 +152,7 @@ pub(crate) fn forget_unstored(store: &Store) -> Result<()> {
         if kept.is_empty() {
             catalog.remove_stats(&key)?;
         } else {
-            catalog.put_stats(&key, kept)?;
+            catalog.put_stats(&key, &kept)?;
         }
     }
     trust.commit(session, catalog)
