@@ -47,6 +47,8 @@ class Bench:
         """Workspaces, of trees of several sizes."""
         names = ("small", "source", "seed")
         files = {name: len(files_below(self.corpora / name)) for name in names}
+        # One file in each.
+        files["dirs"] = len(files_below(self.corpora / "dirs" / "tree"))
         work = self.work / "vm"
         work.mkdir()
         return {"files": files, **vm.measure(self.pyro, work, self.corpora, self.runs)}

@@ -14,6 +14,8 @@
 #   binary     40 large files: shared libraries, archives of objects, executables, a tar of `source`; 1.9 GB
 #   many       a million files of up to 2 KiB in 4,000 directories, made up but always the same
 #   large      one file of 10 GB, text, numbers and noise in turn, made up but always the same
+#   dirs       a git repository of 256,000 directories with a small file in each; with it comes
+#     dirs_few        the same of 100 directories
 #
 # Needs apt-get, git and python3; npm for `node`.
 set -euo pipefail
@@ -115,6 +117,17 @@ source_family() {
     git_seed rev-parse -q --verify refs/tags/second >/dev/null || second_commit
 }
 
+make_dirs() { # NAME COUNT
+    begin "$1" "a git repository of $2 directories"
+    python3 "$here/generate.py" dirs . "$2"
+    git -c init.defaultBranch=main init -q
+    git -c gc.auto=0 -c user.name=bench -c user.email=bench@localhost add -A
+    git -c gc.auto=0 -c user.name=bench -c user.email=bench@localhost commit -q -m first
+    git repack -a -d -q --window=0
+    git update-index -q --refresh
+    finish "$1"
+}
+
 make_node() {
     begin node "npm install of bench/web_app.json"
     if [[ $quick ]]; then
@@ -163,8 +176,12 @@ for name; do
                 finish large
             fi
             ;;
+        dirs)
+            ! missing dirs_few || make_dirs dirs_few 100
+            ! missing dirs || make_dirs dirs "$([[ $quick ]] && echo 2000 || echo 256000)"
+            ;;
         *)
-            echo "corpora: there is no corpus '$name': source, node, binary, many or large" >&2
+            echo "corpora: there is no corpus '$name': source, node, binary, many, large or dirs" >&2
             exit 2
             ;;
     esac

@@ -2,6 +2,7 @@
 
 generate.py many DIR FILES        small files, 250 to a directory
 generate.py large DIR MEGABYTES   one file
+generate.py dirs DIR COUNT        so many directories with a file in each, and twenty files in one more
 """
 
 from __future__ import annotations
@@ -55,6 +56,25 @@ def large(root: str, megabytes: int) -> None:
             out.write(block)
 
 
+def dirs(root: str, count: int) -> None:
+    """Two levels of directories, the files in them no larger than their names."""
+    os.makedirs(os.path.join(root, "fs"))
+    for number in range(20):
+        with open(os.path.join(root, "fs", f"file-{number:02}.c"), "x") as out:
+            out.write(f"/* {number} */\n" * 40)
+    made = 0
+    while made < count:
+        above = os.path.join(root, "tree", f"{made // 512:03}")
+        os.makedirs(above)
+        below = [above, *(os.path.join(above, f"{place:03}") for place in range(511))]
+        for folder in below[: count - made]:
+            if folder != above:
+                os.mkdir(folder)
+            with open(os.path.join(folder, "name"), "x") as out:
+                out.write(os.path.relpath(folder, root) + "\n")
+        made += len(below)
+
+
 if __name__ == "__main__":
     kind, directory, amount = sys.argv[1:]
-    {"many": many, "large": large}[kind](directory, int(amount))
+    {"many": many, "large": large, "dirs": dirs}[kind](directory, int(amount))

@@ -153,6 +153,8 @@ def render(results: dict[str, Any], limits: str) -> str:
     sections.append(f"## What limits each step\n\n{limits.strip()}\n")
     if "vm" in parts:
         sections.append(page_parts.workspaces(parts["vm"], measured(parts["vm"])))
+        if "dirs" in parts["vm"]["rounds"][0]:
+            sections.append(page_parts.moments(parts["vm"]))
     if "mcp" in parts:
         sections.append(page_parts.mcp(parts["mcp"], measured(parts["mcp"])))
     return page_parts.head(machine, reached) + "\n" + "\n".join(sections)

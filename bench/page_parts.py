@@ -105,6 +105,50 @@ A git repository of {files["seed"]:,} files, {amount(git["content of the seed"])
 """
 
 
+def moments(part: Part) -> str:
+    """Many directories, pauses, forks."""
+    vm = medians(part["rounds"])
+    few, dirs, busy, fork = vm["dirs_few"], vm["dirs"], vm["busy"], vm["fork"]
+    rows = []
+    for title, key in [
+        ("diff", "diff"),
+        ("diff again", "diff again"),
+        ("first `git status` in the guest", "first status"),
+        ("second `git status` in the guest", "second status"),
+    ]:
+        ratio = dirs[key] / few[key]
+        bar = "≤ 1.5" if key.startswith("diff") else ""
+        verdict = ("met" if ratio <= 1.5 else "**not met**") if bar else ""
+        rows.append([title, seconds(few[key]), seconds(dirs[key]), f"{ratio:.2f}", bar, verdict])
+    pauses = table(
+        ["", "seconds"],
+        [
+            ["commands stand still, median", seconds(busy["pause"])],
+            ["in 95 of 100 cases at most", seconds(busy["pause 95"])],
+            ["at most", seconds(busy["longest pause"])],
+            ["a whole diff, median", seconds(busy["diff"])],
+        ],
+    )
+    return f"""### Many directories
+
+The same ten changes in git repositories of 100 and of {part["files"]["dirs"]:,} directories:
+
+{table(["", "100", f"{part['files']['dirs']:,}", "ratio", "bar", ""], rows)}
+
+### One moment
+
+100 diffs and 20 snapshots of a workspace in which a loop makes, packs, unpacks, compares and removes files all the time; its steps
+go on without a failure. {amount(busy["fetched while frozen"])} of content crossed during a pause, on average.
+
+{pauses}
+
+### Forks
+
+A fork of a workspace of {part["files"]["source"]:,} files after the ten changes: {seconds(fork["fork"])}, boot included; {fork["chunks added"]:.0f} chunks and
+{fork["bytes added"]:.0f} bytes were added to the store.
+"""
+
+
 def mcp(part: Part, measured: str) -> str:
     """The bare call and the same call as a tool."""
     cost = part["seconds"]

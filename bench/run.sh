@@ -43,7 +43,7 @@ wanted=()
 for part in "${parts[@]}"; do
     case $part in
         source | node | binary | many | large) wanted+=("$part") ;;
-        vm) wanted+=(source) ;;
+        vm) wanted+=(source dirs) ;;
         mcp) ;;
         page) parts=() ;;
         *)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import statistics
 from typing import Any
 
 from .measure import content_bytes, disk_bytes, peak_mib, reset_peak, run
@@ -29,6 +30,20 @@ echo two > "$1/added-2.c"
 """
 
 
+# Makes, reads and removes files all the time; ends when one of its steps fails.
+BUILD = r"""
+mkdir -p build
+while :; do
+    seq 1 20000 > build/input
+    tar -C build -cf build/out.tar input
+    rm -rf build/copy
+    mkdir build/copy
+    tar -C build/copy -xf build/out.tar
+    cmp build/input build/copy/input
+done
+"""
+
+
 class Workspaces:
     """A home whose store knows the corpora already; every row makes and deletes its own workspace."""
 
@@ -38,7 +53,7 @@ class Workspaces:
         self.work = work
         self.pyro.start()
         self.pyro.timed("env", "pull", ENVIRONMENT)
-        for name in ["small", "source", "seed"]:
+        for name in ["small", "source", "seed", "dirs_few", "dirs"]:
             self.pyro.timed("store", "ingest", str(corpora / name))
         # The first machine of a home probes KVM and packs the initramfs.
         probe, _ = self.pyro.json("run", ENVIRONMENT, "--", "true")
@@ -88,6 +103,71 @@ class Workspaces:
         rows["delete"] = pyro.timed("workspace", "delete", workspace).seconds
         return rows
 
+    def dirs(self, name: str, *, git: bool) -> dict[str, float]:
+        """The same changes among many directories; `git`: and `git status` of them in the guest."""
+        pyro = self.pyro
+        rows: dict[str, float] = {}
+        workspace, _ = self._create(name, rows)
+        pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
+        diff, cost = pyro.json("workspace", "diff", workspace)
+        rows["diff"] = cost.seconds
+        assert diff["summary"]["total"] == 10, diff["summary"]
+        again = [pyro.json("workspace", "diff", workspace)[1].seconds for _ in range(5)]
+        rows["diff again"] = statistics.median(again)
+        if git:
+            status = ["workspace", "exec", workspace, "--", "git", "status", "--short"]
+            rows["first status"] = pyro.timed(*status).seconds
+            rows["second status"] = pyro.timed(*status).seconds
+        pyro.timed("workspace", "delete", workspace)
+        return rows
+
+    def busy(self) -> dict[str, float]:
+        """How long commands stand still while something writes all the time."""
+        pyro = self.pyro
+        rows: dict[str, float] = {}
+        workspace, _ = self._create("small", rows)
+        start = ["workspace", "exec", workspace, "--detach", "--", "sh", "-ec", BUILD]
+        build = str(pyro.json(*start)[0]["sequence"])
+        pauses, whole, fetched = [], [], 0
+        for _ in range(100):
+            diff, cost = pyro.json("workspace", "diff", workspace)
+            assert diff["report"]["frozen"], diff["report"]
+            pauses.append(diff["report"]["paused_us"] / 1e6)
+            whole.append(cost.seconds)
+            fetched += diff["report"]["fetched_bytes"]
+        for number in range(20):
+            made, _ = pyro.json("workspace", "snapshot", "create", workspace, f"s{number}")
+            assert made["frozen"], made
+            pauses.append(made["paused_us"] / 1e6)
+        state = pyro.json("workspace", "exec", "read", workspace, build)[0]["state"]
+        assert state == "running", f"the build ended: {state}"
+        pyro.timed("workspace", "delete", workspace)
+        pauses.sort()
+        return {
+            "pause": statistics.median(pauses),
+            "pause 95": pauses[len(pauses) * 95 // 100],
+            "longest pause": pauses[-1],
+            "diff": statistics.median(whole),
+            "fetched while frozen": fetched / 100,
+        }
+
+    def fork(self) -> dict[str, float]:
+        """Another workspace from one of the large tree, after ten changes."""
+        pyro = self.pyro
+        rows: dict[str, float] = {}
+        workspace, _ = self._create("source", rows)
+        pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
+        pyro.json("workspace", "snapshot", "create", workspace, "base")
+        before = pyro.json("store", "stats")[0]
+        fork, cost = pyro.json("workspace", "fork", workspace, "--snapshot", "base")
+        after = pyro.json("store", "stats")[0]
+        rows["fork"] = cost.seconds
+        rows["chunks added"] = after["chunk_count"] - before["chunk_count"]
+        rows["bytes added"] = after["pack_bytes"] - before["pack_bytes"]
+        for one in (fork["workspace_id"], workspace):
+            pyro.timed("workspace", "delete", one)
+        return rows
+
     def git_status(self) -> dict[str, float]:
         """The first and second `git status` of a git repository, and what they served."""
         pyro = self.pyro
@@ -135,8 +215,12 @@ def measure(program: str, work: pathlib.Path, corpora: pathlib.Path, runs: int) 
                 "source": workspaces.tree("source", full=first),
                 "export": workspaces.export(number),
                 "copy": workspaces.copy(number),
+                "dirs_few": workspaces.dirs("dirs_few", git=first),
+                "dirs": workspaces.dirs("dirs", git=first),
+                "fork": workspaces.fork(),
             }
             if first:
+                rows["busy"] = workspaces.busy()
                 rows["git"] = workspaces.git_status()
             rounds.append(rows)
             for name, row in rows.items():

@@ -46,8 +46,8 @@ const CACHED_CHUNKS: usize = 100_000;
 /// How a store is used; nothing in here changes what is stored.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// zstd level for new frames, which somebody waits for: -1 takes a third less time than 1 and 15 %
-    /// more room, until they are written again.
+    /// zstd level for new frames, which somebody waits for: with -1 an ingest takes an eighth less
+    /// time than with 1, and 16 % more room until the frames are written again.
     pub compression_level: i32,
     /// zstd level for what is written again when nobody waits.
     pub dense_level: i32,
