@@ -113,10 +113,11 @@ fn help_of_diff_teaches_by_examples() {
     insta::assert_snapshot!(help(&["workspace", "diff"]), @r#"
     Show what differs between /workspace and its baseline
 
-    Usage: pyro workspace diff [OPTIONS] <WORKSPACE_ID>
+    Usage: pyro workspace diff [OPTIONS] <WORKSPACE_ID> [PATH]...
 
     Arguments:
       <WORKSPACE_ID>  Workspace id or name
+      [PATH]...       Show only what is at these paths, absolute or below /workspace
 
     Options:
           --full                Have the guest look at every file, not only at its changed layer
@@ -128,6 +129,10 @@ fn help_of_diff_teaches_by_examples() {
                                 several moments
           --no-pin              Leave content in the guest: faster where much is new, but --tree works
                                 only as long as the files stay as they are
+          --exclude <PATTERN>   Do not show what this pattern (as in a .gitignore) names; may be
+                                repeated
+          --gitignore           Do not show what was added and the tree's .gitignore files name
+      -U, --unified <N>         Lines of context in the patch [default: 3]
           --patch               Print the text patch, byte for byte, and nothing else
           --stat                Print how many lines each file gained and lost
           --name-status         Print one `LETTER<tab>PATH` line for each entry and nothing else

@@ -15,10 +15,11 @@ use pyro_api::{
 
 use crate::args::{
     CreateArgs, DiffArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs,
-    ExecWaitArgs, ExportArgs, ForkArgs, HereArgs, KEPT, PushArgs, ResetArgs, RunArgs, SeedArgs,
-    ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs, SnapshotCreateArgs, StoreCatArgs,
-    StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs,
-    StoreIngestArgs, StoreLsArgs, StoreMountArgs, StoreTreeArgs, VmCreateArgs, VmExecArgs,
+    ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs, HereArgs, KEPT, PushArgs, ResetArgs, RunArgs,
+    SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs, SnapshotCreateArgs,
+    StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs, StoreGcArgs,
+    StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs, StoreTreeArgs,
+    VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -263,17 +264,25 @@ impl PushArgs {
 impl ExportArgs {
     /// The call.
     pub fn call(self) -> Result<Export, Error> {
-        let path = match (guest_path(self.path), self.path_b64) {
-            (Some(path), _) => path,
-            (None, b64) => STANDARD
-                .decode(b64.unwrap_or_default())
+        let decode = |b64: &String| {
+            let bytes = STANDARD.decode(b64);
+            bytes
                 .map(BytesText)
-                .map_err(|error| Error::usage(format!("--path-b64 is not Base64: {error}")))?,
+                .map_err(|error| Error::usage(format!("--path-b64 is not Base64: {error}")))
         };
+        let exact = self.path_b64.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut paths = bytes(self.paths).into_iter().chain(exact);
+        let (path, more) = (paths.next(), paths.collect());
         Ok(Export {
             workspace_id: self.workspace_id,
-            path,
-            output_path: absolute(&self.output)?,
+            path: path.unwrap_or_else(|| BytesText::from(".")),
+            more,
+            changed: self.changed,
+            archive: self.format == ExportFormat::Tar,
+            output_path: match self.output.as_os_str().as_encoded_bytes() {
+                b"-" => None,
+                _ => Some(absolute(&self.output)?),
+            },
             force: self.force,
             tree: self.stored.name(),
             no_freeze: self.freeze.no_freeze,
@@ -292,6 +301,10 @@ impl DiffArgs {
             to: self.to.clone(),
             no_freeze: self.freeze.no_freeze,
             no_pin: self.no_pin,
+            paths: bytes(self.paths.clone()),
+            exclude: self.exclude.clone(),
+            gitignore: self.gitignore,
+            context: self.unified,
             ..WorkspaceDiff::of(self.workspace_id.clone())
         }
     }

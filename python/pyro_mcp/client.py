@@ -272,6 +272,10 @@ class Pyro:
         new: str | None = None,
         freeze: bool = True,
         pin: bool = True,
+        paths: Sequence[Path] = (),
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
+        context: int | None = None,
     ) -> results.Diff:
         """What differs between `/workspace` and its baseline, whatever was pushed or run since.
 
@@ -279,32 +283,42 @@ class Pyro:
         compare these instead, snapshots by name or trees by the id that a diff showed. Commands
         stand still for the moment that is shown, unless `freeze` is false. What is shown is brought
         to the host, so that it can be exported whatever the guest does since; `pin=False` leaves
-        it in the guest.
+        it in the guest. `paths`: show only what is there or below. `exclude`: do not show what
+        these patterns name; `gitignore`: nor what was added and the tree's `.gitignore` files name.
+        What is not shown is counted in `hidden`. `context`: lines around a change in the patch.
         """
         options = flag("full", full) + option("from", old) + option("to", new)
         options += flag("no-freeze", not freeze) + flag("no-pin", not pin)
-        reply = self._call("workspace diff", options, names=[workspace_id])
+        options += flag("gitignore", gitignore) + option("unified", context)
+        for pattern in exclude:
+            options += option("exclude", pattern)
+        reply = self._call("workspace diff", options, names=[workspace_id, *paths])
         return cast(results.Diff, reply)
 
     def export_workspace(
         self,
         workspace_id: str,
         path: Path,
-        *,
+        *more_paths: Path,
         output_path: Path,
         force: bool = False,
         tree: str | None = None,
         snapshot: str | None = None,
+        changed: bool = False,
+        archive: bool = False,
     ) -> results.Export:
         """Copies a file, directory or link from `/workspace` to the host, whole or not at all.
 
         `path`: absolute or below `/workspace`; `.` is all of it. `output_path` must not exist,
         unless `force` replaces it. `tree`: exactly what `diff_workspace` showed with this id,
-        whatever the guest did since, or `TreeChanged`. `snapshot`: from this snapshot.
+        whatever the guest did since, or `TreeChanged`. `snapshot`: from this snapshot. Several
+        paths, or with `changed` only what was added or differs from the baseline, become a
+        directory in which they are where they were. `archive`: a tar instead.
         """
         options = option("output", output_path) + flag("force", force)
-        options += option("tree", tree) + option("snapshot", snapshot)
-        reply = self._call("workspace export", options, names=[workspace_id, path])
+        options += option("tree", tree) + option("snapshot", snapshot) + flag("changed", changed)
+        options += option("format", "tar" if archive else None)
+        reply = self._call("workspace export", options, names=[workspace_id, path, *more_paths])
         return cast(results.Export, reply)
 
     def create_snapshot(

@@ -309,6 +309,8 @@ class Export(ExportBytes):
     tree: str
     frozen: bool
     paused_us: int
+    deleted: list[str]
+    """With `changed`: what the baseline has and this has not."""
     skipped: list[SkippedEntry]
     warnings: list[str]
     """Changed files that a program on the host may execute without being asked."""
@@ -378,6 +380,14 @@ class DiffBytes(TypedDict, total=False):
     patch_b64: str
 
 
+class Hidden(TypedDict):
+    """How many differences are not shown, by what hides them."""
+
+    by_path: int
+    by_exclude: int
+    by_gitignore: int
+
+
 class Diff(DiffBytes):
     """What differs from the baseline."""
 
@@ -393,6 +403,7 @@ class Diff(DiffBytes):
     entries: list[DiffEntry]
     renames: list[Rename]
     skipped: list[SkippedEntry]
+    hidden: Hidden
     patch: str
     """Text patch of at most 1 MiB, for `git apply` or `patch -p1`."""
     patch_truncated: bool

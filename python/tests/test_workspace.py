@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -79,6 +80,18 @@ def test_the_main_job_from_create_to_delete(home: Home, project: Path, tmp_path:
     with pytest.raises(TreeChanged):
         pyro.export_workspace("fix", ".", output_path=tmp_path / "no", tree="0" * 64)
     assert not (tmp_path / "no").exists()
+
+    some = pyro.diff_workspace("fix", paths=["src"], exclude=["*.o"], gitignore=True, context=0)
+    assert ([entry["path"] for entry in some["entries"]], some["hidden"]["by_path"]) == (
+        ["src/app.txt"],
+        4,
+    )
+    new = tmp_path / "new.tar"
+    parts = pyro.export_workspace("fix", ".", output_path=new, changed=True, archive=True)
+    check(parts, results.Export)
+    assert parts["deleted"] == ["gone.txt"]
+    with tarfile.open(new) as archive:
+        assert set(archive.getnames()) == {"in", "in/pushed.txt", "later", "src", "src/app.txt"}
 
     made = pyro.create_snapshot("fix", "before", tree=diff["tree"])
     check(made, results.SnapshotCreate)

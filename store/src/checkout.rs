@@ -7,6 +7,7 @@
 //! Durability: file data is synced once, with `syncfs`, before the rename, and the directory after
 //! it. A sync for each of many files would cost more than writing them.
 
+mod archive;
 mod place;
 mod remove;
 mod tree;

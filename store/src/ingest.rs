@@ -10,7 +10,7 @@
 mod archive;
 mod dir;
 mod file;
-mod filter;
+pub(crate) mod filter;
 mod git;
 mod members;
 mod meter;

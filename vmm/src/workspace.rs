@@ -19,6 +19,7 @@ pub mod expiry;
 pub mod export;
 pub mod feed;
 pub mod fetch;
+pub mod filter;
 pub mod hazards;
 pub mod lifecycle;
 pub mod log;
@@ -32,6 +33,7 @@ pub mod record;
 pub mod renames;
 pub mod report;
 pub mod reset;
+pub mod select;
 pub mod shell;
 pub mod snapshot;
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     ExecArgs, ForkArgs, FreezeArgs, MachineArgs, ResetArgs, SeedArgs, ShellCommand,
@@ -129,6 +129,9 @@ pub struct DiffArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]
     pub workspace_id: String,
+    /// Show only what is at these paths, absolute or below /workspace
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<OsString>,
     /// Have the guest look at every file, not only at its changed layer
     #[arg(long)]
     pub full: bool,
@@ -144,6 +147,15 @@ pub struct DiffArgs {
     /// files stay as they are
     #[arg(long)]
     pub no_pin: bool,
+    /// Do not show what this pattern (as in a .gitignore) names; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Do not show what was added and the tree's .gitignore files name
+    #[arg(long, conflicts_with = "no_pin")]
+    pub gitignore: bool,
+    /// Lines of context in the patch [default: 3]
+    #[arg(short = 'U', long, value_name = "N")]
+    pub unified: Option<u32>,
     #[command(flatten)]
     pub form: DiffForm,
 }
@@ -162,6 +174,17 @@ pub struct DiffForm {
     pub name_status: bool,
 }
 
+/// What an export makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// The file, directory or link itself
+    Plain,
+    /// A tar archive
+    Tar,
+    /// A text patch, as `diff --patch` prints it
+    Patch,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -169,21 +192,29 @@ Examples:
   pyro workspace export fix . --output ./result
   pyro workspace export fix . --output ./result --tree TREE_ID --force
   pyro workspace export fix src --output ./src.before --snapshot before-refactoring
+  pyro workspace export fix --changed --format tar --output - | tar -t
 
 The target appears whole or not at all, owned by you. Links are copied as links.")]
 pub struct ExportArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]
     pub workspace_id: String,
-    /// What to copy, absolute or below /workspace; `.` is all of it
-    #[arg(value_name = "PATH", required_unless_present = "path_b64")]
-    pub path: Option<OsString>,
-    /// The path's bytes in Base64, as `path_b64` in JSON shows them
-    #[arg(long, value_name = "B64", conflicts_with = "path")]
-    pub path_b64: Option<String>,
-    /// Where to; must not exist unless --force is given
+    /// What to copy, absolute or below /workspace; `.` is all of it. Several become a directory in which
+    /// they are where they were
+    #[arg(value_name = "PATH", required_unless_present_any = ["path_b64", "changed"])]
+    pub paths: Vec<OsString>,
+    /// A path's bytes in Base64, as `path_b64` in JSON shows them; may be repeated
+    #[arg(long, value_name = "B64")]
+    pub path_b64: Vec<String>,
+    /// Where to; must not exist unless --force is given. `-` is standard output, for a tar or a patch
     #[arg(long, value_name = "HOST_PATH")]
     pub output: PathBuf,
+    /// Only what was added or differs from the baseline, at PATH or below [default PATH: .]
+    #[arg(long)]
+    pub changed: bool,
+    /// What to make of it; a patch is of what changed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ExportFormat::Plain)]
+    pub format: ExportFormat,
     /// Replace what is there
     #[arg(long)]
     pub force: bool,

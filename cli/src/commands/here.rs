@@ -222,7 +222,10 @@ impl Here<'_> {
             .call(&Export {
                 workspace_id: self.info.workspace_id.clone(),
                 path: BytesText::from("."),
-                output_path: absolute(dir)?,
+                more: Vec::new(),
+                changed: false,
+                archive: false,
+                output_path: Some(absolute(dir)?),
                 force: false,
                 tree: Some(diff.tree.clone()),
                 no_freeze: false,

@@ -6,6 +6,7 @@ mod demo;
 mod detached;
 mod environment;
 mod exec;
+mod export;
 mod here;
 mod mcp;
 mod shell;

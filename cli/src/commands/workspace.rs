@@ -7,6 +7,7 @@ use pyro_api::{
 
 use super::OK;
 use super::exec::{self, output_bytes};
+use super::export;
 use super::{shell, snapshot};
 use crate::args::{CreateArgs, DiffArgs, DiffForm, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
@@ -32,11 +33,7 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
             ui.reply(&reply, print::pushed)?;
         }
         WorkspaceCommand::Diff(args) => diff(session, args).await?,
-        WorkspaceCommand::Export(args) => {
-            let reply = session.call(&args.call()?).await?;
-            ui.remarks(&reply.warnings, &reply.skipped);
-            ui.reply(&reply, print::exported)?;
-        }
+        WorkspaceCommand::Export(args) => export::export(session, args).await?,
         WorkspaceCommand::Snapshot(command) => snapshot::snapshot(session, command).await?,
         WorkspaceCommand::Reset(args) => snapshot::reset(session, args).await?,
         WorkspaceCommand::Fork(args) => snapshot::fork(session, args).await?,
@@ -96,6 +93,9 @@ async fn diff(session: &Session, args: DiffArgs) -> Result<(), Error> {
     }
     let reply = session.call(&call).await?;
     ui.remarks(&[], &reply.skipped);
+    if let Some(hidden) = diff::hidden(&reply.hidden) {
+        ui.note(hidden);
+    }
     let form = match (stat, name_status) {
         (true, _) => diff::stat,
         (_, true) => diff::name_status,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pyro_api::{ArtifactType, DiffEntry, DiffSummary, Rename, Status};
+use pyro_api::{ArtifactType, DiffEntry, DiffSummary, Hidden, Rename, Status};
 
 use super::{count, shown, shown_path, size, table};
 
@@ -32,6 +32,21 @@ enum Line<'a> {
     },
     /// A directory at another path; what moved along unchanged has no lines of its own.
     MovedDirectory(&'a Rename),
+}
+
+/// What a diff does not show, if anything.
+pub fn hidden(hidden: &Hidden) -> Option<String> {
+    let counts = [
+        (hidden.by_path, "at other paths"),
+        (hidden.by_exclude, "by --exclude"),
+        (hidden.by_gitignore, "by .gitignore"),
+    ];
+    let told: Vec<_> = counts
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, by)| format!("{} {by}", count(*n, "change", "changes")))
+        .collect();
+    (!told.is_empty()).then(|| format!("not shown: {}", told.join(", ")))
 }
 
 fn letter(status: Status) -> char {

@@ -360,3 +360,50 @@ fn every_document_has_the_fields_of_the_contract() {
     assert_eq!(deleted["workspace_id"], *id);
     assert!(!home.path().join("workspaces").join(id).exists());
 }
+
+#[test]
+fn what_a_filter_hides_is_counted() {
+    let home = Home::new();
+    let seed = home.scratch("seed");
+    fs::create_dir_all(seed.join("src")).unwrap();
+    fs::write(seed.join("src/main"), "1\n2\n3\n4\n5\n6\n7\n8\n9\n").unwrap();
+    fs::write(seed.join("tracked.log"), "old\n").unwrap();
+    fs::write(seed.join(".gitignore"), "*.log\n/out/\n").unwrap();
+    let id = home.workspace(&seed);
+    home.sh(
+        &id,
+        "sed -i s/5/five/ src/main; echo new > tracked.log; echo x > new.log; mkdir -p out/deep
+         echo x > out/deep/file; echo '!keep.log' > src/.gitignore; echo x > src/keep.log",
+    );
+    let paths = |args: &[&str]| {
+        let words = ["workspace", "diff", &id, "--json"].into_iter().chain(args.iter().copied());
+        let reply: serde_json::Value = serde_json::from_str(&home.ok(words)).unwrap();
+        let entries = reply["entries"].as_array().unwrap();
+        let paths: Vec<_> = entries.iter().map(|entry| str_of(entry, "path").to_owned()).collect();
+        assert_eq!(reply["summary"]["total"], paths.len());
+        (paths.join(" "), reply["hidden"].clone())
+    };
+    let hidden = |by_path: u64, by_exclude: u64, by_gitignore: u64| {
+        serde_json::json!({
+            "by_path": by_path, "by_exclude": by_exclude, "by_gitignore": by_gitignore
+        })
+    };
+    let all = "new.log out out/deep out/deep/file src/.gitignore src/keep.log src/main tracked.log";
+    assert_eq!(paths(&[]), (all.to_owned(), hidden(0, 0, 0)));
+    assert_eq!(
+        paths(&["--gitignore"]),
+        ("src/.gitignore src/keep.log src/main tracked.log".to_owned(), hidden(0, 0, 4))
+    );
+    assert_eq!(
+        paths(&["--exclude", "out", "--exclude", "*.log"]),
+        ("src/.gitignore src/main".to_owned(), hidden(0, 6, 0))
+    );
+    assert_eq!(paths(&["src/main", "/workspace/out/deep"]).1, hidden(5, 0, 0));
+    let told = home.output(["workspace", "diff", &id, "src", "--exclude", "*.log"]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("not shown: 5 changes at other paths, 1 change by --exclude"), "{told}");
+    let patch = home.ok(["workspace", "diff", &id, "--patch", "-U1", "src/main"]);
+    assert!(patch.ends_with("@@ -4,3 +4,3 @@\n 4\n-5\n+five\n 6\n"), "{patch}");
+    let (_, error) = home.fails(["workspace", "diff", &id, "--exclude", "a["]);
+    assert_eq!(str_of(&error, "code"), "invalid_argument", "{error}");
+}

@@ -203,3 +203,87 @@ fn only_what_is_not_accounted_for_crosses() {
     assert_eq!(fetched("guessed"), 21_000);
     assert_eq!(home.json(["store", "verify"])["clean"], true);
 }
+
+#[test]
+fn several_paths_and_what_changed_become_directories_archives_and_patches() {
+    let home = Home::new();
+    let seed = home.scratch("seed");
+    fs::create_dir_all(seed.join("a/b")).unwrap();
+    fs::create_dir_all(seed.join("kept")).unwrap();
+    for (name, text) in [("a/b/one", "one\n"), ("a/two", "two\n"), ("kept/same", "same\n")] {
+        fs::write(seed.join(name), text).unwrap();
+    }
+    let id = home.workspace(&seed);
+    let long = "long-".repeat(30);
+    home.sh(
+        &id,
+        &format!(
+            "echo more >> a/b/one; rm a/two; mkdir -p new/empty '{long}'
+             ln -s '../{long}/{long}' new/link; echo x > '{long}/{long}'; chmod 4755 '{long}/{long}'
+             printf 'caf\\351' > new/latin; touch kept/same"
+        ),
+    );
+    let to = |name: &str| home.scratch(name).to_str().unwrap().to_owned();
+    let (some, changed, tar) = (to("some"), to("changed"), to("changed.tar"));
+    home.json(["workspace", "export", &id, "a/b", "kept/same", "--output", &some]);
+    assert_eq!(names(some.as_ref()), [&b"a"[..], b"kept"]);
+    assert_eq!(names(home.scratch("some/a").as_path()), [b"b"]);
+
+    let reply = home.json(["workspace", "export", &id, "--changed", "--output", &changed]);
+    assert_eq!(reply["deleted"], serde_json::json!(["a/two"]));
+    assert_eq!(names(changed.as_ref()), [&b"a"[..], long.as_bytes(), b"new"]);
+    assert_eq!(names(home.scratch("changed/new").as_path()), [&b"empty"[..], b"latin", b"link"]);
+
+    home.json(["workspace", "export", &id, "--changed", "--format", "tar", "--output", &tar]);
+    let (whole, single) = (home.scratch("whole"), home.scratch("single"));
+    for dir in [&whole, &single] {
+        fs::create_dir(dir).unwrap();
+    }
+    let untar = |archive: &[u8], dir: &std::path::Path| {
+        let path = home.scratch("archive");
+        fs::write(&path, archive).unwrap();
+        let run = std::process::Command::new("tar").arg("-xf").arg(&path).current_dir(dir).status();
+        assert!(run.unwrap().success());
+    };
+    untar(&fs::read(&tar).unwrap(), &whole);
+    // The format has whole seconds.
+    let seconds = |dir: &std::path::Path| {
+        let mut listing = Listing::host(dir);
+        listing.0.values_mut().for_each(|item| item.mtime.truncate(10));
+        listing
+    };
+    let mut unpacked = seconds(&whole);
+    let mut plain = seconds(changed.as_ref());
+    for listing in [&mut unpacked, &mut plain] {
+        listing.0.remove(&b""[..]);
+    }
+    unpacked.is(&plain);
+    let piped =
+        home.output(["workspace", "export", &id, "new/latin", "--format", "tar", "--output", "-"]);
+    assert!(piped.status.success());
+    untar(&piped.stdout, &single);
+    assert_eq!(fs::read(single.join("latin")).unwrap(), b"caf\xe9");
+
+    let patch = to("patch");
+    let words = ["workspace", "export", &id, "a", "--changed", "--format", "patch", "--output"];
+    home.ok(words.iter().copied().chain([&*patch]));
+    let text = fs::read_to_string(&patch).unwrap();
+    assert!(
+        text.contains("+more\n") && text.contains("-two\n") && !text.contains("latin"),
+        "{text}"
+    );
+    assert_eq!(home.ok(words.iter().copied().chain(["-"])), text);
+    let again = home.output(words.iter().copied().chain([&*patch]));
+    assert!(!again.status.success(), "nothing is overwritten unasked");
+    for refused in [
+        &["--output", "-", "."][..],
+        &["--output", "x", ".", "--format", "patch"],
+        &["--output", "x"],
+    ] {
+        let words = ["workspace", "export", &id].into_iter().chain(refused.iter().copied());
+        assert_eq!(home.output(words).status.code(), Some(2), "{refused:?}");
+    }
+    let (_, error) =
+        home.fails(["workspace", "export", &id, "a", "none", "--output", &to("missing")]);
+    assert_eq!(str_of(&error, "code"), "path_not_found", "{error}");
+}

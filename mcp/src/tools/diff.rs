@@ -2,8 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
-    DiffEntry, DiffReply, DiffSummary, ErrorBody, Event, Rename, ReportStats, SkippedEntry,
-    WorkspaceDiff,
+    BytesText, DiffEntry, DiffReply, DiffSummary, ErrorBody, Event, Hidden, Rename, ReportStats,
+    SkippedEntry, WorkspaceDiff,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,17 @@ pub struct Diff {
     from: Option<String>,
     /// The newer side: likewise; `/workspace` as it is now when absent.
     to: Option<String>,
+    /// Show only what is at these paths or below them.
+    #[serde(default)]
+    paths: Vec<BytesText>,
+    /// Patterns (as in a `.gitignore`) of what not to show.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Do not show what was added and the tree's `.gitignore` files name.
+    #[serde(default)]
+    gitignore: bool,
+    /// Lines of context in the patch; 3 when absent.
+    context: Option<u32>,
 }
 
 /// Answer of `workspace_diff`.
@@ -68,6 +79,8 @@ pub struct Shown {
     renames: Vec<Rename>,
     /// What a tree cannot hold; the first of it.
     skipped: Vec<SkippedEntry>,
+    /// How many differences are not shown, by what hides them.
+    hidden: Hidden,
     /// Remarks on what is not listed here.
     warnings: Vec<String>,
     /// Unified patch of the text files from `patch_offset` on.
@@ -107,6 +120,10 @@ impl Tool for Diff {
             stream,
             from: self.from.clone(),
             to: self.to.clone(),
+            paths: self.paths.clone(),
+            exclude: self.exclude.clone(),
+            gitignore: self.gitignore,
+            context: self.context,
             ..WorkspaceDiff::of(self.workspace_id.clone())
         };
         if self.patch_offset == 0 {
@@ -164,6 +181,7 @@ fn shown(
         next_entries_offset,
         renames: reply.renames,
         skipped: reply.skipped,
+        hidden: reply.hidden,
         warnings,
         patch: String::from_utf8_lossy(part).into_owned(),
         patch_b64: std::str::from_utf8(part).is_err().then(|| STANDARD.encode(part)),

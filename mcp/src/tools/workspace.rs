@@ -143,6 +143,15 @@ pub struct Export {
     workspace_id: String,
     /// What to copy out: a file, directory or link below `/workspace`, absolute or relative to it.
     path: BytesText,
+    /// More paths: then all of them are in one directory, where they were below `/workspace`.
+    #[serde(default)]
+    more_paths: Vec<BytesText>,
+    /// Only what was added or differs from the baseline, at those paths or below, as a directory.
+    #[serde(default)]
+    changed: bool,
+    /// Make a tar archive instead.
+    #[serde(default)]
+    archive: bool,
     /// Host path that it becomes. It must not exist; the directory that it is in must. Under an
     /// allowed directory; relative paths start at the first of them.
     output_path: String,
@@ -168,7 +177,10 @@ impl Tool for Export {
         let export = pyro_api::Export {
             workspace_id: self.workspace_id,
             path: self.path,
-            output_path: target.into(),
+            more: self.more_paths,
+            changed: self.changed,
+            archive: self.archive,
+            output_path: Some(target.into()),
             force: false,
             tree: self.tree,
             no_freeze: false,

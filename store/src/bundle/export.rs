@@ -11,6 +11,7 @@ use super::{BundleReport, HEADER, Manifest};
 use crate::error::{Error, IoContext, Result};
 use crate::marks::Marks;
 use crate::object::Kind;
+use crate::outfile;
 use crate::pack::{
     CONTENT_FRAME, Effort, EncodedFrame, FrameBuilder, Pack, PackBody, decode_frame,
 };
@@ -28,12 +29,7 @@ impl Store {
         force: bool,
         progress: &dyn Progress,
     ) -> Result<BundleReport> {
-        if dest.file_name().is_none() || dest.is_dir() {
-            return Err(Error::BadTarget(dest.to_owned()));
-        }
-        if !force && dest.symlink_metadata().is_ok() {
-            return Err(Error::Exists(dest.to_owned()));
-        }
+        outfile::check(dest, force)?;
         let _stay = self.shared.stay();
         let mut reach = Reach::new(self, progress);
         let mut manifest = Manifest { schema: 1, baselines: Vec::new() };
@@ -46,28 +42,10 @@ impl Store {
                 manifest.baselines.push(record);
             }
         }
-        let parent = match dest.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if !parent.is_dir() {
-            return Err(Error::NoParent(parent.to_owned()));
-        }
-        let temp = tempfile::Builder::new().prefix(pyro_durable::TEMP_PREFIX).tempfile_in(parent);
-        let mut temp = temp.at("create a file in", parent)?;
-        let objects = self.write_bundle(&manifest, &reach.marks, &mut temp, dest, progress)?;
-        let bytes = temp.as_file().metadata().at("read", dest)?.len();
-        // Between the look at the start and now somebody else may have made the file.
-        let published = match force {
-            true => pyro_durable::publish(temp, dest),
-            false => pyro_durable::publish_new(temp, dest),
-        };
-        match published {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(Error::Exists(dest.to_owned()));
-            }
-            published => published.at("write", dest)?,
-        }
+        let (objects, bytes) = outfile::write(dest, force, |temp| {
+            let objects = self.write_bundle(&manifest, &reach.marks, temp, dest, progress)?;
+            Ok((objects, temp.as_file().metadata().at("read", dest)?.len()))
+        })?;
         let baselines = manifest.baselines.iter().map(|record| record.id).collect();
         Ok(BundleReport {
             schema: 1,

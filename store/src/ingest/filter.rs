@@ -11,7 +11,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use crate::error::{Error, Result};
 
 /// The patterns of one directory's `.gitignore` and of those above it.
-pub(super) struct Ignores {
+pub struct Ignores {
     /// Length of the directory's path.
     prefix: usize,
     matcher: Gitignore,
@@ -19,10 +19,11 @@ pub(super) struct Ignores {
 }
 
 /// The patterns the caller gave.
-pub(super) struct Excludes(Option<Gitignore>);
+pub struct Excludes(Option<Gitignore>);
 
 impl Excludes {
-    pub(super) fn new(patterns: &[String]) -> Result<Self> {
+    /// Patterns as in a `.gitignore` at the top. The error names one that is none.
+    pub fn new(patterns: &[String]) -> Result<Self> {
         if patterns.is_empty() {
             return Ok(Self(None));
         }
@@ -36,12 +37,13 @@ impl Excludes {
         Ok(Self(Some(matcher)))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// Whether a path below the source is left out.
-    pub(super) fn exclude(&self, path: &[u8], is_dir: bool) -> bool {
+    pub fn exclude(&self, path: &[u8], is_dir: bool) -> bool {
         let matched = |matcher: &Gitignore| matcher.matched(as_path(path), is_dir).is_ignore();
         self.0.as_ref().is_some_and(matched)
     }
@@ -50,11 +52,7 @@ impl Excludes {
 impl Ignores {
     /// The ignore file of the directory at `path`; lines that git would not understand either, and
     /// lines that are not UTF-8, match nothing.
-    pub(super) fn parse(
-        path: &[u8],
-        lines: &[u8],
-        above: Option<Arc<Ignores>>,
-    ) -> Option<Arc<Self>> {
+    pub fn parse(path: &[u8], lines: &[u8], above: Option<Arc<Ignores>>) -> Option<Arc<Self>> {
         let mut builder = GitignoreBuilder::new("");
         for line in lines.split(|byte| *byte == b'\n') {
             if let Ok(line) = std::str::from_utf8(line) {
@@ -71,7 +69,7 @@ impl Ignores {
 
     /// Whether a path below the source is ignored: the nearest file that says something decides.
     /// Git's own directory never is.
-    pub(super) fn ignore(&self, path: &[u8], is_dir: bool) -> bool {
+    pub fn ignore(&self, path: &[u8], is_dir: bool) -> bool {
         if path == b".git" || path.ends_with(b"/.git") {
             return false;
         }

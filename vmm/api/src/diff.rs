@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bytes_text::BytesText;
 use crate::call::calls;
 
 /// Compares `/workspace` as it is now with the baseline, or other trees that are named. With `patch`
@@ -32,6 +33,17 @@ pub struct WorkspaceDiff {
     /// Leave content in the guest: the tree can be named only as long as its files stay there.
     #[serde(default)]
     pub no_pin: bool,
+    /// Show only what is at these paths or below them; all when empty.
+    #[serde(default)]
+    pub paths: Vec<BytesText>,
+    /// Patterns (as in a `.gitignore`) of what not to show.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Do not show what was added and the tree's `.gitignore` files name.
+    #[serde(default)]
+    pub gitignore: bool,
+    /// Lines of context in the patch; 3 when absent.
+    pub context: Option<u32>,
 }
 
 impl WorkspaceDiff {
@@ -46,6 +58,10 @@ impl WorkspaceDiff {
             to: None,
             no_freeze: false,
             no_pin: false,
+            paths: Vec::new(),
+            exclude: Vec::new(),
+            gitignore: false,
+            context: None,
         }
     }
 }
@@ -158,6 +174,17 @@ pub struct DiffSummary {
     pub non_text: u64,
 }
 
+/// How many differences are not shown, by what hides them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hidden {
+    /// They are at none of the paths asked for.
+    pub by_path: u64,
+    /// A pattern names them.
+    pub by_exclude: u64,
+    /// A `.gitignore` file names them.
+    pub by_gitignore: u64,
+}
+
 /// What finding out cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportStats {
@@ -202,6 +229,8 @@ pub struct DiffReply {
     pub renames: Vec<Rename>,
     /// What a tree cannot hold.
     pub skipped: Vec<SkippedEntry>,
+    /// What differs and is not shown.
+    pub hidden: Hidden,
     /// Unified patch of the text files, at most 1 MiB; empty when not asked for.
     pub patch: String,
     /// Exact bytes of the patch (base64) where it is not UTF-8.

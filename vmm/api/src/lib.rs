@@ -34,8 +34,8 @@ pub use daemon::{
     ShutdownReply,
 };
 pub use diff::{
-    ArtifactType, DiffEntry, DiffReply, DiffSummary, Rename, ReportStats, SkippedEntry, Status,
-    WorkspaceDiff,
+    ArtifactType, DiffEntry, DiffReply, DiffSummary, Hidden, Rename, ReportStats, SkippedEntry,
+    Status, WorkspaceDiff,
 };
 pub use environment::{
     EnvironmentDetail, EnvironmentInspect, EnvironmentList, EnvironmentListReply, EnvironmentPrune,

@@ -257,7 +257,9 @@ pub struct SyncPushReply {
     pub execution_mode: String,
 }
 
-/// Copies a file, directory or link out of `/workspace` to the host.
+/// Copies a file, directory or link out of `/workspace` to the host. Several paths, or only what
+/// changed, become a directory in which they are where they were in `/workspace`. An archive without
+/// an `output_path` comes as `Output` events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
@@ -265,8 +267,17 @@ pub struct Export {
     pub workspace_id: String,
     /// What: below `/workspace`, absolute or relative to it.
     pub path: BytesText,
+    /// More paths.
+    #[serde(default)]
+    pub more: Vec<BytesText>,
+    /// Only what was added or differs from the baseline.
+    #[serde(default)]
+    pub changed: bool,
+    /// Write a tar archive of what would be in the directory.
+    #[serde(default)]
+    pub archive: bool,
     /// Where to. Absolute.
-    pub output_path: BytesText,
+    pub output_path: Option<BytesText>,
     /// Replace what is there.
     #[serde(default)]
     pub force: bool,
@@ -288,7 +299,7 @@ pub struct ExportReply {
     /// Exact bytes of `workspace_path` (base64) where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace_path_b64: Option<String>,
-    /// Where it is now.
+    /// Where it is now; `-` is the caller's.
     pub output_path: BytesText,
     /// What it is.
     pub artifact_type: ArtifactType,
@@ -304,6 +315,9 @@ pub struct ExportReply {
     pub frozen: bool,
     /// How long commands stood still, in microseconds.
     pub paused_us: u64,
+    /// With `changed`: paths of the baseline, at those asked for or below, that are gone. Bytes that are
+    /// not UTF-8 are replaced.
+    pub deleted: Vec<String>,
     /// What could not be carried.
     pub skipped: Vec<SkippedEntry>,
     /// Changed files that a host program may run without being asked.

@@ -7,8 +7,6 @@
 //!
 //! What was captured whole needs its guest no more: it is pinned under its tree id.
 
-use std::collections::HashSet;
-
 use pyro_api::{ReportStats, SkippedEntry};
 use pyro_format::{Delta, Node, RootId, TreePath, escape};
 
@@ -32,8 +30,8 @@ pub const BASELINE: &str = "baseline";
 pub enum Content {
     /// That of every file that differs from the baseline.
     All,
-    /// That of files at this path or below it.
-    Below(TreePath),
+    /// That of files at these paths or below them.
+    Below(Vec<TreePath>),
     /// That of files which a text patch may show.
     Patchable,
     /// None.
@@ -180,7 +178,7 @@ impl Content {
     fn is_all(&self) -> bool {
         match self {
             Self::All => true,
-            Self::Below(top) => top.is_root(),
+            Self::Below(tops) => tops.iter().any(TreePath::is_root),
             Self::Patchable | Self::None => false,
         }
     }
@@ -189,7 +187,7 @@ impl Content {
     fn wanted(&self, deltas: &[Delta]) -> Vec<ReportedFile> {
         let wants = |delta: &Delta, size: u64| match self {
             Self::All => true,
-            Self::Below(top) => delta.path.starts_with(top),
+            Self::Below(tops) => tops.iter().any(|top| delta.path.starts_with(top)),
             Self::Patchable => {
                 size <= LARGEST
                     && !matches!(delta.old, Some(Node::File { size, .. }) if size > LARGEST)
@@ -202,8 +200,7 @@ impl Content {
             }
             _ => None,
         };
-        let mut seen = HashSet::new();
-        deltas.iter().filter_map(file).filter(|file| seen.insert(file.content)).collect()
+        deltas.iter().filter_map(file).collect()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use pyro_api::{DiffReply, OutputStream, WorkspaceDiff};
+use pyro_api::{DiffReply, Hidden, OutputStream, WorkspaceDiff};
 use pyro_format::{Delta, Node, RootNode, TreePath, diff};
 use pyro_store::Store;
 
 use super::capture::{BASELINE, Capture, Captured, Content};
+use super::filter::Filter;
 use super::nodes::StoredNodes;
 use super::patch::{self, LARGEST, Side};
 use super::record::StoredTree;
@@ -34,6 +35,7 @@ enum Carried {
 impl Workspace {
     /// Compares two trees: `/workspace` as it is now with the baseline, unless others are named.
     pub async fn diff(&self, call: &WorkspaceDiff, events: &Events) -> Result<DiffReply> {
+        let filter = Filter::new(call)?;
         let _hold = self.store.hold();
         let wanted = if call.patch { Content::Patchable } else { Content::None };
         let mut shown = match &call.to {
@@ -60,13 +62,21 @@ impl Workspace {
             let (store, old, new) = (self.store.clone(), old.root, shown.tree.root);
             shown.deltas = blocking(move |_| Ok(deltas(&StoredNodes(&store), &old, &new)?)).await?;
         }
+        let (store, new) = (self.store.clone(), shown.tree.root);
+        let hidden;
+        (shown, hidden) = blocking(move |_| {
+            let hidden = filter.apply(&store, &new, &mut shown.deltas)?;
+            Ok((shown, hidden))
+        })
+        .await?;
         let moves = renames::find(&shown.deltas);
         let plan = if call.patch {
             plan_patch(&shown.deltas, &moves, &shown.unsteady)
         } else {
             vec![Carried::No; shown.deltas.len()]
         };
-        self.answer(call, old, shown, moves, plan, events).await
+        let answer = self.answer(call, old, shown, moves, plan, events).await?;
+        Ok(DiffReply { hidden, ..answer })
     }
 
     async fn answer(
@@ -80,6 +90,7 @@ impl Workspace {
     ) -> Result<DiffReply> {
         let (record, store, events) = (self.record(), self.store.clone(), events.clone());
         let stream = call.stream;
+        let context = call.context.unwrap_or(patch::CONTEXT);
         blocking(move |_| {
             let mut listed: Vec<_> =
                 shown.deltas.iter().map(|delta| entries::entry(delta, &moves)).collect();
@@ -87,7 +98,7 @@ impl Workspace {
             let mut whole = Vec::new();
             let (mut truncated, mut offset) = (false, 0u64);
             for ((delta, carried), entry) in shown.deltas.iter().zip(&plan).zip(&mut listed) {
-                let text = patch_of(&store, delta, carried, &shown.deltas)?;
+                let text = patch_of(&store, delta, carried, &shown.deltas, context)?;
                 let Some(text) = text else { continue };
                 summary.text_patched += 1;
                 summary.non_text -= 1;
@@ -116,6 +127,7 @@ impl Workspace {
                 entries: listed,
                 renames: entries::renames(&moves),
                 skipped: shown.skipped,
+                hidden: Hidden::default(),
                 patch: String::from_utf8_lossy(&whole).into_owned(),
                 patch_b64: entries::b64(&whole),
                 patch_truncated: truncated,
@@ -203,6 +215,7 @@ fn patch_of(
     delta: &Delta,
     carried: &Carried,
     deltas: &[Delta],
+    context: u32,
 ) -> Result<Option<Vec<u8>>> {
     match carried {
         Carried::No => Ok(None),
@@ -221,7 +234,7 @@ fn patch_of(
             let text = if binary(&old) || binary(&new) {
                 Vec::new()
             } else {
-                patch::file(&delta.path, side(&delta.old, &old), side(&delta.new, &new))
+                patch::file(&delta.path, side(&delta.old, &old), side(&delta.new, &new), context)
             };
             // A mode beyond the executable bit, or binary content: nothing that a patch can say.
             Ok(Some(text).filter(|text| !text.is_empty()))

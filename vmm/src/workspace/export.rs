@@ -1,26 +1,49 @@
-//! Taking a part of `/workspace` out: verified, whole or not at all.
+//! Taking parts of `/workspace` out: verified, whole or not at all.
+//!
+//! One path becomes what it is. Several, or only what changed, become a directory or an archive in
+//! which they are where they were.
 
-use pyro_api::{Export, ExportReply};
-use pyro_format::TimesEntry;
-use pyro_store::{CheckoutItem, CheckoutOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use pyro_api::{ArtifactType, BytesText, Export, ExportReply, OutputStream};
+use pyro_format::{Delta, TimesEntry, TreePath, escape};
+use pyro_store::{CheckoutItem, CheckoutOptions, CheckoutReport, Store};
 
 use super::capture::{Capture, Captured, Content};
+use super::merge::TimedTree;
+use super::select::Selection;
 use super::{Workspace, entries, hazards, path};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
 use crate::seed;
 
+/// Bytes of an archive in one event.
+const PIECE: usize = 256 << 10;
+
+/// Where it goes.
+enum Output {
+    Tree(PathBuf),
+    Archive(PathBuf),
+    /// An archive, to the caller.
+    Stream,
+}
+
+/// What goes there.
+struct Taken {
+    tree: TimedTree,
+    /// What of the tree; none: a selection of it, all of which is taken.
+    single: Option<TreePath>,
+}
+
 impl Workspace {
-    /// Writes a path of `/workspace`, as it is now or as it was in a tree that was reviewed, to
-    /// the host.
+    /// Writes parts of `/workspace`, as it is now or as it was in a tree that was shown, to the host.
     pub async fn export(&self, call: &Export, events: &Events) -> Result<ExportReply> {
-        let path = path::parse(&call.path.0)?;
-        let output = seed::absolute(&call.output_path, "output path")?;
-        if !call.force && output.symlink_metadata().is_ok() {
-            return Err(pyro_store::Error::Exists(output).into());
-        }
+        let texts = std::iter::once(&call.path).chain(&call.more);
+        let paths = texts.map(|text| path::parse(&text.0)).collect::<Result<Vec<_>>>()?;
+        let output = output(call)?;
         let _hold = self.store.hold();
-        let content = Content::Below(path.clone());
+        let content = Content::Below(paths.clone());
         let captured = match &call.tree {
             Some(name) => {
                 let _present = self.present().await?;
@@ -33,23 +56,32 @@ impl Workspace {
             }
         };
         let Captured { tree, deltas, skipped, stats, .. } = captured;
-        let (store, from, to) = (self.store.clone(), path.clone(), output.clone());
-        let (force, events) = (call.force, events.clone());
+        let below = |delta: &&Delta| paths.iter().any(|top| delta.path.starts_with(top));
+        let warnings = paths.iter().flat_map(|path| hazards::warnings(&deltas, path)).collect();
+        let gone = deltas.iter().filter(below).filter(|delta| call.changed && delta.new.is_none());
+        let deleted = gone.map(|delta| escape(delta.path.as_bytes())).collect();
+        let selection = match (call.changed, &paths[..]) {
+            (true, paths) => Some(Selection::of_changes(&deltas, paths)),
+            (false, [_]) => None,
+            (false, paths) => Some(Selection::of_paths(paths)),
+        };
+        let single = selection.is_none().then(|| paths[0].clone());
+        let (store, force, events) = (self.store.clone(), call.force, events.clone());
         let (kind, written) = blocking(move |cancelled| {
             let progress = StoreProgress::new(&events, "write", cancelled);
-            let top = TimesEntry { mtime: tree.mtime, children: Some(tree.times) };
-            let source = store.resolve(&CheckoutItem::root(&tree.root, Some(top)), &from)?;
-            let kind = entries::kind(&source.node);
-            let options = CheckoutOptions { force, ..CheckoutOptions::default() };
-            Ok((kind, store.checkout(&source, &to, &options, &progress)?))
+            let tree = match selection {
+                Some(selection) => selection.take(&store, &tree.into())?,
+                None => tree.into(),
+            };
+            write(&store, &Taken { tree, single }, &output, force, &progress, &events)
         })
         .await?;
-        let absolute = path::absolute(&path);
+        let absolute = path::absolute(&paths[0]);
         Ok(ExportReply {
             workspace_id: self.id(),
             workspace_path: String::from_utf8_lossy(&absolute).into_owned(),
             workspace_path_b64: entries::b64(&absolute),
-            output_path: call.output_path.clone(),
+            output_path: call.output_path.clone().unwrap_or_else(|| BytesText::from("-")),
             artifact_type: kind,
             entry_count: written.entry_count,
             bytes_written: written.bytes_written,
@@ -57,9 +89,84 @@ impl Workspace {
             tree: tree.id.to_string(),
             frozen: stats.frozen,
             paused_us: stats.paused_us,
+            deleted,
             skipped,
-            warnings: hazards::warnings(&deltas, &path),
+            warnings,
             execution_mode: self.record().backend.name().to_owned(),
         })
+    }
+}
+
+fn output(call: &Export) -> Result<Output> {
+    let Some(to) = &call.output_path else {
+        let text = "only an archive can be sent to the caller: name an output path";
+        return if call.archive {
+            Ok(Output::Stream)
+        } else {
+            Err(Error::Invalid(text.to_owned()))
+        };
+    };
+    let to = seed::absolute(to, "output path")?;
+    if !call.force && to.symlink_metadata().is_ok() {
+        return Err(pyro_store::Error::Exists(to).into());
+    }
+    Ok(if call.archive { Output::Archive(to) } else { Output::Tree(to) })
+}
+
+fn write(
+    store: &Store,
+    taken: &Taken,
+    output: &Output,
+    force: bool,
+    progress: &StoreProgress,
+    events: &Events,
+) -> Result<(ArtifactType, CheckoutReport)> {
+    let times = TimesEntry { mtime: taken.tree.mtime, children: Some(taken.tree.times) };
+    let top = CheckoutItem::root(&taken.tree.root, Some(times));
+    let alone = taken.single.clone().unwrap_or_default();
+    let mut item = store.resolve(&top, &alone)?;
+    let kind = entries::kind(&item.node);
+    // An archive of one file holds it under its name.
+    if kind != ArtifactType::Directory && !matches!(output, Output::Tree(_)) {
+        let single = Selection::of_paths(std::slice::from_ref(&alone)).take(store, &taken.tree)?;
+        let parent = alone.split_last().map(|(parent, _)| parent).unwrap_or_default();
+        let times = TimesEntry { mtime: single.mtime, children: Some(single.times) };
+        item = store.resolve(&CheckoutItem::root(&single.root, Some(times)), &parent)?;
+    }
+    let written = match output {
+        Output::Tree(to) => {
+            let options = CheckoutOptions { force, ..CheckoutOptions::default() };
+            store.checkout(&item, to, &options, progress)?
+        }
+        Output::Archive(to) => store.archive_to(&item, to, force, progress)?,
+        Output::Stream => {
+            let mut out = io::BufWriter::with_capacity(PIECE, Sent { events, offset: 0 });
+            let report = store.archive(&item, &mut out, progress)?;
+            out.flush().map_err(|_| Error::Cancelled)?;
+            report
+        }
+    };
+    Ok((kind, written))
+}
+
+/// Writes to the caller.
+struct Sent<'a> {
+    events: &'a Events,
+    offset: u64,
+}
+
+impl Write for Sent<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.chunks(PIECE) {
+            if !self.events.blocking_output(OutputStream::Stdout, self.offset, piece) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.offset += piece.len() as u64;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -9,6 +9,8 @@ use pyro_format::{Mode, TreePath};
 
 /// Largest file that is patched, in bytes.
 pub const LARGEST: u64 = 16 << 20;
+/// Lines shown around a change unless the caller says.
+pub const CONTEXT: u32 = 3;
 /// A NUL byte among so many first bytes makes a file binary, as for git.
 const SNIFFED: usize = 8000;
 
@@ -27,8 +29,13 @@ pub fn is_binary(content: &[u8]) -> bool {
 }
 
 /// The patch of one path that is there on one or both sides. Empty if nothing that a patch can
-/// carry differs.
-pub fn file(path: &TreePath, old: Option<Side<'_>>, new: Option<Side<'_>>) -> Vec<u8> {
+/// carry differs. `context`: lines shown around a change.
+pub fn file(
+    path: &TreePath,
+    old: Option<Side<'_>>,
+    new: Option<Side<'_>>,
+    context: u32,
+) -> Vec<u8> {
     let mut out = header(path, path);
     let start = out.len();
     match (old, new) {
@@ -50,7 +57,7 @@ pub fn file(path: &TreePath, old: Option<Side<'_>>, new: Option<Side<'_>>) -> Ve
         for (sign, name) in [(&b"--- "[..], name(old, "a/")), (&b"+++ "[..], name(new, "b/"))] {
             out.extend_from_slice(&[sign, &name, b"\n"].concat());
         }
-        hunks(&mut out, &before, &after);
+        hunks(&mut out, &before, &after, context);
     }
     if out.len() == start { Vec::new() } else { out }
 }
@@ -111,19 +118,17 @@ fn quoted(prefix: &str, path: &TreePath) -> Vec<u8> {
     out
 }
 
-/// Lines shown around a change.
-const CONTEXT: u32 = 3;
-
-fn hunks(out: &mut Vec<u8>, before: &[u8], after: &[u8]) {
+fn hunks(out: &mut Vec<u8>, before: &[u8], after: &[u8], context: u32) {
     let input = InternedInput::new(byte_lines(before), byte_lines(after));
     let mut diff = Diff::compute(Algorithm::Histogram, &input);
     diff.postprocess_lines(&input);
     let changes: Vec<Hunk> = diff.hunks().collect();
     // Changes whose contexts touch stand in one hunk.
-    for group in changes.chunk_by(|a, b| b.before.start - a.before.end <= 2 * CONTEXT) {
+    for group in changes.chunk_by(|a, b| b.before.start - a.before.end <= context.saturating_mul(2))
+    {
         let (first, last) = (&group[0], &group[group.len() - 1]);
-        let lead = CONTEXT.min(first.before.start);
-        let trail = CONTEXT.min(input.before.len() as u32 - last.before.end);
+        let lead = context.min(first.before.start);
+        let trail = context.min(input.before.len() as u32 - last.before.end);
         let old = first.before.start - lead..last.before.end + trail;
         let new = first.after.start - lead..last.after.end + trail;
         // An empty range names the line before it.
@@ -219,7 +224,7 @@ mod tests {
         #[test]
         fn git_and_patch_make_the_new_file_of_the_old(old in text(), new in text()) {
             prop_assume!(old != new);
-            let patch = file(&path(b"f"), side(&old), side(&new));
+            let patch = file(&path(b"f"), side(&old), side(&new), CONTEXT);
             prop_assert_eq!(apply("git", &patch, "f", Some(&old)), Some(new.clone()));
             // GNU patch removes a file that becomes empty.
             let patched = apply("patch", &patch, "f", Some(&old)).unwrap_or_default();
@@ -232,10 +237,10 @@ mod tests {
         for name in ["f", "with space", "q\"uote", "tab\there", "line\nbreak", "\u{e9}"] {
             for content in [&b""[..], b"text\n", b"no newline"] {
                 let at = path(name.as_bytes());
-                let made = file(&at, None, side(content));
+                let made = file(&at, None, side(content), CONTEXT);
                 assert_eq!(apply("git", &made, name, None).as_deref(), Some(content), "{name}");
                 assert_eq!(apply("patch", &made, name, None).as_deref(), Some(content), "{name}");
-                let gone = file(&at, side(content), None);
+                let gone = file(&at, side(content), None, CONTEXT);
                 assert_eq!(apply("git", &gone, name, Some(content)), None, "{name}");
             }
         }
@@ -244,8 +249,8 @@ mod tests {
     #[test]
     fn only_the_executable_bit_is_a_mode_to_a_patch() {
         let with = |mode| Some(Side { mode: Some(Mode::new(mode)), content: b"x\n" });
-        assert!(file(&path(b"f"), with(0o644), with(0o600)).is_empty());
-        let patch = file(&path(b"f"), with(0o644), with(0o755));
+        assert!(file(&path(b"f"), with(0o644), with(0o600), CONTEXT).is_empty());
+        let patch = file(&path(b"f"), with(0o644), with(0o755), CONTEXT);
         assert_eq!(patch, b"diff --git a/f b/f\nold mode 100644\nnew mode 100755\n");
     }
 

@@ -1,0 +1,138 @@
+//! What a diff leaves out on request, counted: nothing is hidden without a word.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyro_api::{Hidden, WorkspaceDiff};
+use pyro_format::{Delta, Node, RootNode, TreePath};
+use pyro_store::{Excludes, Ignores, Store};
+
+use super::path;
+use crate::error::{Error, Result};
+
+/// Bytes of a `.gitignore` that are read: it comes from a guest.
+const IGNORE_FILE: usize = 1 << 20;
+
+/// What to show.
+pub struct Filter {
+    paths: Vec<TreePath>,
+    excludes: Excludes,
+    gitignore: bool,
+}
+
+impl Filter {
+    /// What a call asks for.
+    pub fn new(call: &WorkspaceDiff) -> Result<Self> {
+        if call.gitignore && call.no_pin {
+            let text = "the .gitignore files are not read when content is left in the guest";
+            return Err(Error::Invalid(text.to_owned()));
+        }
+        let paths = call.paths.iter().map(|text| path::parse(&text.0)).collect::<Result<_>>()?;
+        let excludes = Excludes::new(&call.exclude)?;
+        Ok(Self { paths, excludes, gitignore: call.gitignore })
+    }
+
+    /// Drops what is not to be shown. `new` is the newer tree, stored: its `.gitignore` files hide
+    /// what was added, as git does; what the older tree has is never ignored.
+    pub fn apply(&self, store: &Store, new: &RootNode, deltas: &mut Vec<Delta>) -> Result<Hidden> {
+        let mut hidden = Hidden::default();
+        let mut ignored = Ignored { store, new, known: HashMap::new() };
+        let mut kept = Vec::with_capacity(deltas.len());
+        for delta in deltas.drain(..) {
+            let inside = |top: &TreePath| delta.path.starts_with(top);
+            if !self.paths.is_empty() && !self.paths.iter().any(inside) {
+                hidden.by_path += 1;
+            } else if self.is_excluded(&delta) {
+                hidden.by_exclude += 1;
+            } else if self.gitignore && delta.old.is_none() && ignored.has(&delta)? {
+                hidden.by_gitignore += 1;
+            } else {
+                kept.push(delta);
+            }
+        }
+        *deltas = kept;
+        Ok(hidden)
+    }
+
+    fn is_excluded(&self, delta: &Delta) -> bool {
+        if self.excludes.is_empty() {
+            return false;
+        }
+        let mut above = parents(&delta.path);
+        above.any(|dir| !dir.is_root() && self.excludes.exclude(dir.as_bytes(), true))
+            || self.excludes.exclude(delta.path.as_bytes(), is_dir(delta))
+    }
+}
+
+/// The `.gitignore` files of a tree, read when they are needed.
+struct Ignored<'a> {
+    store: &'a Store,
+    new: &'a RootNode,
+    known: HashMap<TreePath, Option<Arc<Ignores>>>,
+}
+
+impl Ignored<'_> {
+    fn has(&mut self, delta: &Delta) -> Result<bool> {
+        let mut below: Vec<(TreePath, bool)> =
+            parents(&delta.path).filter(|dir| !dir.is_root()).map(|dir| (dir, true)).collect();
+        below.push((delta.path.clone(), is_dir(delta)));
+        for (path, is_dir) in below {
+            let Some((parent, _)) = path.split_last() else { continue };
+            let ignores = self.of(&parent)?;
+            if ignores.is_some_and(|ignores| ignores.ignore(path.as_bytes(), is_dir)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the ignore file of a directory says, and those above it.
+    fn of(&mut self, dir: &TreePath) -> Result<Option<Arc<Ignores>>> {
+        if let Some(known) = self.known.get(dir) {
+            return Ok(known.clone());
+        }
+        let above = match dir.split_last() {
+            Some((parent, _)) => self.of(&parent)?,
+            None => None,
+        };
+        let lines = self.ignore_file(dir)?;
+        let found = match lines {
+            Some(lines) => Ignores::parse(dir.as_bytes(), &lines, above),
+            None => above,
+        };
+        self.known.insert(dir.clone(), found.clone());
+        Ok(found)
+    }
+
+    fn ignore_file(&self, dir: &TreePath) -> Result<Option<Vec<u8>>> {
+        let mut tree = self.store.get_tree(self.new.tree)?;
+        for name in dir.names() {
+            let below = match tree.get(name.as_bytes()).map(|entry| &entry.node) {
+                Some(Node::Dir { tree, .. }) => *tree,
+                _ => return Ok(None),
+            };
+            tree = self.store.get_tree(below)?;
+        }
+        match tree.get(b".gitignore").map(|entry| &entry.node) {
+            Some(Node::File { size, content, .. }) => {
+                Ok(Some(self.store.read_file_range(*content, *size, 0, IGNORE_FILE)?))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn is_dir(delta: &Delta) -> bool {
+    matches!(delta.new.as_ref().or(delta.old.as_ref()), Some(Node::Dir { .. }))
+}
+
+/// The directories above a path, from the top.
+fn parents(path: &TreePath) -> impl Iterator<Item = TreePath> + use<> {
+    let mut all = Vec::new();
+    let mut at = path.split_last();
+    while let Some((parent, _)) = at {
+        at = parent.split_last();
+        all.push(parent);
+    }
+    all.into_iter().rev()
+}
