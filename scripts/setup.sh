@@ -25,6 +25,7 @@ needs=(
     '/usr/lib/python3.11/ensurepip/__init__.py|python3-venv|virtual environments: tools, and the wheel as its users install it'
     'node|nodejs|tests use the official TypeScript MCP client'
     'npm|npm|installs that client'
+    'chromium|chromium|tests open the review page of a diff in it'
 )
 
 missing=()

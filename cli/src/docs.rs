@@ -140,6 +140,8 @@ fn help_of_diff_teaches_by_examples() {
           --stat                Print how many lines each file gained and lost
           --name-status         Print git's letter and the path of each entry, tabs between, and nothing
                                 else; moves (R100) and copies (C100) have both paths
+          --html <FILE>         Write a page to review in a browser: one file, complete by itself,
+                                without scripts; replaces FILE
           --json                Print one JSON document on standard output instead of text
       -h, --help                Print help
 
@@ -148,6 +150,7 @@ fn help_of_diff_teaches_by_examples() {
       pyro workspace diff fix --patch | git apply
       pyro workspace diff fix --json | jq -r '.entries[].path'
       pyro workspace diff fix --from before-refactoring
+      pyro workspace diff fix --html review.html
 
     Letters: A added, M modified, D deleted, T another type, R moved, C copied. On a terminal there are
     colours, unless NO_COLOR is set, and a pager: PYRO_PAGER, PAGER or less. The tree id that is

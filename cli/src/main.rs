@@ -19,6 +19,7 @@ mod patch;
 mod print;
 mod progress;
 mod resolve;
+mod review;
 mod screen;
 mod session;
 mod signals;

@@ -121,6 +121,7 @@ Examples:
   pyro workspace diff fix --patch | git apply
   pyro workspace diff fix --json | jq -r '.entries[].path'
   pyro workspace diff fix --from before-refactoring
+  pyro workspace diff fix --html review.html
 
 Letters: A added, M modified, D deleted, T another type, R moved, C copied. On a terminal there are
 colours, unless NO_COLOR is set, and a pager: PYRO_PAGER, PAGER or less. The tree id that is
@@ -180,6 +181,10 @@ pub struct DiffForm {
     /// copies (C100) have both paths
     #[arg(long)]
     pub name_status: bool,
+    /// Write a page to review in a browser: one file, complete by itself, without scripts; replaces
+    /// FILE
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// What an export makes.

@@ -85,7 +85,7 @@ async fn patch(session: &Session, args: ExportArgs, standard: bool) -> Result<()
 }
 
 /// A file that can become `target`.
-fn beside(target: &Path, force: bool) -> std::io::Result<NamedTempFile> {
+pub fn beside(target: &Path, force: bool) -> std::io::Result<NamedTempFile> {
     if !force && target.symlink_metadata().is_ok() {
         return Err(std::io::ErrorKind::AlreadyExists.into());
     }

@@ -11,13 +11,13 @@ use pyro_api::{
 
 use super::OK;
 use super::attach::{self, End};
-use super::diff::changes;
 use super::exec::{self, Ended};
 use crate::args::{Ending, HereArgs, ShellAttachArgs};
 use crate::document::{HereDocument, Outcome};
 use crate::error::Error;
+use crate::print::diff::{self, Changes};
 use crate::print::paint::Painter;
-use crate::print::{count, diff, shown, workspace as print};
+use crate::print::{count, shown, workspace as print};
 use crate::resolve::absolute;
 use crate::session::Session;
 use crate::terminal;
@@ -136,7 +136,7 @@ impl Here<'_> {
         let call = WorkspaceDiff { patch: true, ..WorkspaceDiff::of(workspace_id) };
         let diff = self.session.call(&call).await?;
         ui.remarks(&[], &diff.skipped);
-        ui.note(format_args!("\n{}", diff::stat(changes(&diff)).trim_end()));
+        ui.note(format_args!("\n{}", diff::stat(Changes::from(&diff)).trim_end()));
         let (outcome, export) = match decide(ending, diff.changed, ui.can_ask()) {
             Ending::Ask => self.ask(&diff).await?,
             Ending::Export(dir) => (Outcome::Exported, Some(self.export(&dir, &diff).await?)),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pyro_api::{ArtifactType, DiffEntry, DiffSummary, Hidden, Rename, Status};
+use pyro_api::{ArtifactType, DiffEntry, DiffReply, DiffSummary, Hidden, Rename, Status};
 
 use super::{count, shown, shown_path, size, table};
 
@@ -18,6 +18,12 @@ pub struct Changes<'a> {
     pub entries: &'a [DiffEntry],
     /// Directories that were moved.
     pub renames: &'a [Rename],
+}
+
+impl<'a> From<&'a DiffReply> for Changes<'a> {
+    fn from(reply: &'a DiffReply) -> Self {
+        Self { summary: &reply.summary, entries: &reply.entries, renames: &reply.renames }
+    }
 }
 
 /// One line of a list for people.

@@ -27,11 +27,22 @@ fn export(home: &Home, id: &str) -> PathBuf {
 
 /// A copy of the seed with the patch of the workspace applied to it.
 fn patched(home: &Home, id: &str, seed: &Path, name: &str, program: &[&str]) -> PathBuf {
+    patched_with(home, id, seed, name, program, &["--patch"])
+}
+
+fn patched_with(
+    home: &Home,
+    id: &str,
+    seed: &Path,
+    name: &str,
+    program: &[&str],
+    options: &[&str],
+) -> PathBuf {
     let copy = home.scratch(name);
     let copied = Command::new("cp").arg("-a").args([seed, &copy]).output().unwrap();
     assert!(copied.status.success(), "{}", told(&copied));
     let patch = home.scratch("the.patch");
-    fs::write(&patch, home.output(["workspace", "diff", id, "--patch"]).stdout).unwrap();
+    fs::write(&patch, home.output([&["workspace", "diff", id], options].concat()).stdout).unwrap();
     let applied = Command::new(program[0])
         .args(&program[1..])
         .arg(&patch)
@@ -406,4 +417,48 @@ fn what_a_filter_hides_is_counted() {
     assert!(patch.ends_with("@@ -4,3 +4,3 @@\n 4\n-5\n+five\n 6\n"), "{patch}");
     let (_, error) = home.fails(["workspace", "diff", &id, "--exclude", "a["]);
     assert_eq!(str_of(&error, "code"), "invalid_argument", "{error}");
+}
+
+#[test]
+fn binary_files_moves_and_copies_travel_in_a_patch_for_git() {
+    let home = Home::new();
+    let seed = home.scratch("seed");
+    fs::create_dir_all(seed.join("a")).unwrap();
+    fs::write(seed.join("a/lib.c"), text(0..50)).unwrap();
+    fs::write(seed.join("a/moves.txt"), text(0..9)).unwrap();
+    let binary: Vec<u8> = (0..2000u32).map(|n| (n * n % 251) as u8).collect();
+    for name in ["changes.bin", "goes.bin"] {
+        fs::write(seed.join(name), &binary).unwrap();
+    }
+    let id = home.workspace(&seed);
+    home.sh(
+        &id,
+        "cp a/lib.c a/lib2.c; sed -i 's/line 7$/line seven/' a/lib.c
+         mkdir b; mv a/moves.txt b/; chmod 755 b/moves.txt
+         printf 'x\\0y' >> changes.bin; rm goes.bin; head -c 300 /dev/zero > comes.bin",
+    );
+    let letters = home.ok(["workspace", "diff", &id, "--name-status"]);
+    let expected = "M\ta/lib.c\nC100\ta/lib.c\ta/lib2.c\nA\tb\nR100\ta/moves.txt\tb/moves.txt\n\
+                    M\tchanges.bin\nA\tcomes.bin\nD\tgoes.bin\n";
+    assert_eq!(letters, expected);
+
+    let diff = home.json(["workspace", "diff", &id, "--binary"]);
+    assert_eq!(diff["summary"]["non_text"], 1, "a directory: {diff}");
+    assert_eq!(str_of(entry(&diff, "a/lib2.c"), "copied_from"), "a/lib.c");
+    let lib = entry(&diff, "a/lib.c");
+    assert_eq!((&lib["lines_added"], &lib["lines_removed"]), (&1.into(), &1.into()));
+    let patch = home.output(["workspace", "diff", &id, "--binary"]);
+    let told = String::from_utf8_lossy(&patch.stderr).into_owned();
+    assert!(told.contains(str_of(&diff, "tree")), "{told}");
+    let whole = String::from_utf8(patch.stdout).unwrap();
+    assert_eq!(whole, str_of(&diff, "patch"), "what a pipe gets is what JSON says");
+    for entry in diff["entries"].as_array().unwrap() {
+        let Some(at) = entry["patch_offset"].as_u64() else { continue };
+        let end = at + entry["patch_len"].as_u64().unwrap();
+        assert_eq!(&whole[at as usize..end as usize], str_of(entry, "text_patch"));
+    }
+
+    let exported = Listing::host(&export(&home, &id));
+    let by_git = patched_with(&home, &id, &seed, "by-git", GIT, &["--binary"]);
+    Listing::host(&by_git).patchable().is(&exported.patchable());
 }
