@@ -16,10 +16,11 @@ mod hunks;
 mod text;
 mod tree;
 
+use std::collections::HashSet;
 use std::io::{self, Read, Seek, Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pyro_api::DiffReply;
+use pyro_api::{ArtifactType, DiffReply, Status};
 use sha2::{Digest, Sha256};
 
 use crate::print::count;
@@ -37,7 +38,7 @@ pub fn write(
     reply: &DiffReply,
     patch: &mut (impl Read + Seek),
 ) -> io::Result<()> {
-    let lines = diff::lines(Changes::from(reply));
+    let lines = worth_a_card(diff::lines(Changes::from(reply)));
     let shown = &lines[..lines.len().min(CARDS)];
     let mut page = head(reply);
     let (added, removed) = reply.entries.iter().fold((0, 0), |(added, removed), entry| {
@@ -140,6 +141,28 @@ fn facts(reply: &DiffReply, more: usize) -> String {
         page += "</ul>\n";
     }
     page + "</section>\n"
+}
+
+/// Leaves out directories that came or went with something that has a card, unless their mode is
+/// unusual: the tree of names shows them.
+fn worth_a_card(lines: Vec<Line<'_>>) -> Vec<Line<'_>> {
+    let mut parents = HashSet::new();
+    for line in &lines {
+        let (_, path) = named(line);
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        parents.extend(ends.map(|(end, _)| path[..end].to_vec()));
+    }
+    let says_all = |line: &Line<'_>| match line {
+        Line::Entry(entry) => {
+            let mode = entry.old_mode.as_ref().xor(entry.new_mode.as_ref());
+            entry.artifact_type == ArtifactType::Directory
+                && matches!(entry.status, Status::Added | Status::Deleted)
+                && mode.is_some_and(|mode| mode == "755")
+                && parents.contains(&named(line).1)
+        }
+        _ => false,
+    };
+    lines.into_iter().filter(|line| !says_all(line)).collect()
 }
 
 /// The letter and the exact path of a line of the list.

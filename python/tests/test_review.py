@@ -16,19 +16,19 @@ pytestmark = pytest.mark.vm
 
 HOSTILE = [
     "<script>document.title='ran'</script>",
-    "\"><img src=x onerror=\"document.title='ran'\">",
+    '"><img src=x onerror="document.title=\'ran\'">',
     "</style></code></details><h1>forged</h1>",
     "<svg onload=document.title='ran'>",
     "<meta http-equiv=refresh content='0;url=data:text/html,ran'>",
     "<base href='https://example.org/'><a href='javascript:document.title=1'>x</a>",
     "\u202egnp.exe\u2066 \x1b[2J \u200b zero",
 ]
-ELEMENTS = set(
-    "a b bdi body code dd details div dl dt em h1 head header html i input label li main mark meta"
-    " nav p section span style summary title u ul".split()
+ELEMENTS = re.compile(
+    "a|b|bdi|body|code|dd|details|div|dl|dt|em|h1|head|header|html|i|input|label|li|main|mark"
+    "|meta|nav|p|section|span|style|summary|title|u|ul"
 )
-ATTRIBUTES = set(
-    "aria-label charset checked class content for href http-equiv id lang name open type".split()
+ATTRIBUTES = re.compile(
+    "aria-label|charset|checked|class|content|for|href|http-equiv|id|lang|name|open|type"
 )
 
 
@@ -69,8 +69,8 @@ class Elements(HTMLParser):
         self._inside = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ELEMENTS, tag
-        assert {name for name, _ in attrs} <= ATTRIBUTES, (tag, attrs)
+        assert ELEMENTS.fullmatch(tag), tag
+        assert all(ATTRIBUTES.fullmatch(name) for name, _ in attrs), (tag, attrs)
         self._inside = tag
         self.metas += tag == "meta"
         self.links += [value for name, value in attrs if name == "href"]

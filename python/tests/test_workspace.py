@@ -81,7 +81,7 @@ def test_the_main_job_from_create_to_delete(home: Home, project: Path, tmp_path:
         pyro.export_workspace("fix", ".", output_path=tmp_path / "no", tree="0" * 64)
     assert not (tmp_path / "no").exists()
 
-    some = pyro.diff_workspace("fix", paths=["src"], exclude=["*.o"], gitignore=True, context=0)
+    some = pyro.diff_workspace("fix", paths=["src"], exclude=["*.o"], gitignore=True, binary=True)
     assert ([entry["path"] for entry in some["entries"]], some["hidden"]["by_path"]) == (
         ["src/app.txt"],
         4,

@@ -51,7 +51,7 @@ pub fn card(
             let what = if *letter == 'C' { "copy of " } else { "from " };
             name += &format!("<bdi class=\"from\">{what}{}</bdi>", text::line(from.as_bytes()));
             let size = entry.new_size.map(size).unwrap_or_default();
-            (format!("unchanged {size}"), None)
+            (format!("unchanged · {size}"), None)
         }
         Line::MovedDirectory(rename) => {
             name +=
@@ -75,10 +75,12 @@ pub fn card(
     if let Some((added, removed)) =
         entry.and_then(|entry| entry.lines_added.zip(entry.lines_removed))
     {
-        head += &format!(
-            "<span class=\"lines\"><b class=\"plus\">+{added}</b> \
-             <b class=\"minus\">\u{2212}{removed}</b></span>"
-        );
+        let count = |class, sign, n| match n {
+            0 => String::new(),
+            n => format!(" <b class=\"{class}\">{sign}{n}</b>"),
+        };
+        let (added, removed) = (count("plus", '+', added), count("minus", '\u{2212}', removed));
+        head += &format!("<span class=\"lines\">{added}{removed}</span>");
     }
     let body = match entry {
         Some(entry) => body(entry, patch, budget)?,
@@ -90,9 +92,14 @@ pub fn card(
         }
         Some((folded, body)) => {
             let open = if folded { "" } else { " open" };
+            // What was added or deleted has but one side.
+            let sides = match line {
+                Line::Entry(entry) if entry.status == Status::Modified => "two",
+                _ => "one",
+            };
             format!(
                 "<details class=\"file\" id=\"f{number}\"{open}><summary class=\"head\">{head}\
-                 </summary>\n<div class=\"code\">\n{body}</div></details>\n"
+                 </summary>\n<div class=\"code {sides}\">\n{body}</div></details>\n"
             )
         }
     })
@@ -110,9 +117,11 @@ fn notes(entry: &DiffEntry) -> String {
     };
     if let Some(modes) = change(&entry.old_mode, &entry.new_mode) {
         notes.push(format!("mode {modes}"));
-    } else if entry.status == Status::Added
-        && let Some(mode) = &entry.new_mode
-    {
+    }
+    // Of what comes or goes only a mode that is not the usual one is worth a word.
+    let only = entry.old_mode.as_ref().xor(entry.new_mode.as_ref());
+    let usual = if entry.artifact_type == ArtifactType::Directory { "755" } else { "644" };
+    if let Some(mode) = only.filter(|mode| *mode != usual) {
         notes.push(format!("mode {mode}"));
     }
     let sizes = (entry.old_size.map(size), entry.new_size.map(size));
@@ -146,6 +155,7 @@ fn body(
     let lines = entry.lines_added.unwrap_or(0).saturating_add(entry.lines_removed.unwrap_or(0));
     if let (Some(at), Some(len)) = (entry.patch_offset, entry.patch_len)
         && lines > 0
+        && entry.artifact_type == ArtifactType::File
     {
         if len > budget.0 {
             return Ok(Some((true, remark("Not shown: this page holds enough."))));

@@ -188,3 +188,23 @@ fn deep_names_do_not_nest_without_end() {
     }
     assert!(deepest <= 14, "{deepest}");
 }
+
+#[test]
+fn a_directory_that_came_with_its_files_has_no_card_of_its_own() {
+    let dir = |path: &str, mode: &str| DiffEntry {
+        status: Status::Added,
+        artifact_type: ArtifactType::Directory,
+        old_mode: None,
+        new_mode: Some(mode.into()),
+        old_size: None,
+        new_size: None,
+        ..entry(path)
+    };
+    let mut file = entry("full/f");
+    file.status = Status::Added;
+    let page =
+        page(&reply(vec![dir("empty", "755"), dir("full", "755"), file, dir("odd", "700")]), "");
+    let cards = page.matches("class=\"file\"").count();
+    assert_eq!(cards, 3, "{page}");
+    assert!(page.contains("</span>empty/") && page.contains("mode 700 · directory"));
+}

@@ -75,7 +75,7 @@ mod tests {
         );
         assert_eq!(
             line("a\u{202e}b\x1b\0".as_bytes()),
-            concat!("a<u>\\u{202e}</u>b<u>\\u{1b}</u><u>\\u{0}</u>")
+            "a<u>\\u{202e}</u>b<u>\\u{1b}</u><u>\\u{0}</u>"
         );
         assert_eq!(line(b"caf\xe9\t\n\r"), "caf<u>\\xe9</u><u>\\t</u><u>\\n</u><u>\\r</u>");
         assert_eq!(line("\u{200b}\u{feff}\u{e0041}".as_bytes()).matches("<u>").count(), 3);

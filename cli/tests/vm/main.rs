@@ -20,6 +20,7 @@ mod outside;
 mod process;
 mod property;
 mod push;
+mod screen;
 mod served;
 mod shell;
 mod snapshot;
