@@ -9,7 +9,7 @@ use super::OK;
 use super::exec::{self, output_bytes};
 use super::export;
 use super::{shell, snapshot};
-use crate::args::{CreateArgs, DiffArgs, DiffForm, SyncCommand, WorkspaceCommand};
+use crate::args::{CreateArgs, DiffArgs, DiffForm, GitCommand, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
 use crate::print::diff::{self, Changes};
 use crate::print::{shown, workspace as print};
@@ -34,6 +34,9 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
         }
         WorkspaceCommand::Diff(args) => diff(session, args).await?,
         WorkspaceCommand::Export(args) => export::export(session, args).await?,
+        WorkspaceCommand::Git(GitCommand::Fetch(args)) => {
+            ui.reply(&session.call(&args.call()?).await?, print::fetched)?;
+        }
         WorkspaceCommand::Snapshot(command) => snapshot::snapshot(session, command).await?,
         WorkspaceCommand::Reset(args) => snapshot::reset(session, args).await?,
         WorkspaceCommand::Fork(args) => snapshot::fork(session, args).await?,
