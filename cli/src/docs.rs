@@ -110,7 +110,7 @@ fn help_of_exec_teaches_by_examples() {
 
 #[test]
 fn help_of_diff_teaches_by_examples() {
-    insta::assert_snapshot!(help(&["workspace", "diff"]), @r#"
+    insta::assert_snapshot!(help(&["workspace", "diff"]), @r"
     Show what differs between /workspace and its baseline
 
     Usage: pyro workspace diff [OPTIONS] <WORKSPACE_ID> [PATH]...
@@ -133,9 +133,13 @@ fn help_of_diff_teaches_by_examples() {
                                 repeated
           --gitignore           Do not show what was added and the tree's .gitignore files name
       -U, --unified <N>         Lines of context in the patch [default: 3]
+          --binary              Have the patch carry binary files, too, for `git apply`; alone, this
+                                means --patch
+          --no-pager            Do not page what is printed on a terminal
           --patch               Print the text patch, byte for byte, and nothing else
           --stat                Print how many lines each file gained and lost
-          --name-status         Print one `LETTER<tab>PATH` line for each entry and nothing else
+          --name-status         Print git's letter and the path of each entry, tabs between, and nothing
+                                else; moves (R100) and copies (C100) have both paths
           --json                Print one JSON document on standard output instead of text
       -h, --help                Print help
 
@@ -145,8 +149,9 @@ fn help_of_diff_teaches_by_examples() {
       pyro workspace diff fix --json | jq -r '.entries[].path'
       pyro workspace diff fix --from before-refactoring
 
-    Letters: A added, M modified, D deleted, T another type, R moved unchanged. The tree id that is
+    Letters: A added, M modified, D deleted, T another type, R moved, C copied. On a terminal there are
+    colours, unless NO_COLOR is set, and a pager: PYRO_PAGER, PAGER or less. The tree id that is
     printed names exactly what was shown: export, snapshot create and fork take it as --tree, whatever
     the guest did since. Commands stand still for the moment that is shown.
-    "#);
+    ");
 }

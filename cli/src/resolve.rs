@@ -305,6 +305,7 @@ impl DiffArgs {
             exclude: self.exclude.clone(),
             gitignore: self.gitignore,
             context: self.unified,
+            binary: self.binary,
             ..WorkspaceDiff::of(self.workspace_id.clone())
         }
     }

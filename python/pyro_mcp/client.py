@@ -276,6 +276,7 @@ class Pyro:
         exclude: Sequence[str] = (),
         gitignore: bool = False,
         context: int | None = None,
+        binary: bool = False,
     ) -> results.Diff:
         """What differs between `/workspace` and its baseline, whatever was pushed or run since.
 
@@ -286,10 +287,12 @@ class Pyro:
         it in the guest. `paths`: show only what is there or below. `exclude`: do not show what
         these patterns name; `gitignore`: nor what was added and the tree's `.gitignore` files name.
         What is not shown is counted in `hidden`. `context`: lines around a change in the patch.
+        `binary`: the patch carries binary files, too, for `git apply`.
         """
         options = flag("full", full) + option("from", old) + option("to", new)
         options += flag("no-freeze", not freeze) + flag("no-pin", not pin)
         options += flag("gitignore", gitignore) + option("unified", context)
+        options += flag("binary", binary)
         for pattern in exclude:
             options += option("exclude", pattern)
         reply = self._call("workspace diff", options, names=[workspace_id, *paths])

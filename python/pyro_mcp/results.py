@@ -326,6 +326,13 @@ class DiffEntryBytes(TypedDict, total=False):
     new_target: str
     renamed_from: str
     renamed_from_b64: str
+    copied_from: str
+    copied_from_b64: str
+    lines_added: int
+    lines_removed: int
+    patch_offset: int
+    """First byte of the entry's part of the whole patch."""
+    patch_len: int
 
 
 class DiffEntry(DiffEntryBytes):

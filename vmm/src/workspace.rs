@@ -11,6 +11,7 @@
 pub mod accounted;
 pub mod boot;
 pub mod capture;
+pub mod copies;
 pub mod create;
 pub mod diff;
 pub mod entries;

@@ -125,7 +125,8 @@ Examples:
   pyro workspace diff fix --json | jq -r '.entries[].path'
   pyro workspace diff fix --from before-refactoring
 
-Letters: A added, M modified, D deleted, T another type, R moved unchanged. The tree id that is
+Letters: A added, M modified, D deleted, T another type, R moved, C copied. On a terminal there are
+colours, unless NO_COLOR is set, and a pager: PYRO_PAGER, PAGER or less. The tree id that is
 printed names exactly what was shown: export, snapshot create and fork take it as --tree, whatever
 the guest did since. Commands stand still for the moment that is shown.")]
 pub struct DiffArgs {
@@ -159,6 +160,12 @@ pub struct DiffArgs {
     /// Lines of context in the patch [default: 3]
     #[arg(short = 'U', long, value_name = "N")]
     pub unified: Option<u32>,
+    /// Have the patch carry binary files, too, for `git apply`; alone, this means --patch
+    #[arg(long)]
+    pub binary: bool,
+    /// Do not page what is printed on a terminal
+    #[arg(long)]
+    pub no_pager: bool,
     #[command(flatten)]
     pub form: DiffForm,
 }
@@ -172,7 +179,8 @@ pub struct DiffForm {
     /// Print how many lines each file gained and lost
     #[arg(long)]
     pub stat: bool,
-    /// Print one `LETTER<tab>PATH` line for each entry and nothing else
+    /// Print git's letter and the path of each entry, tabs between, and nothing else; moves (R100) and
+    /// copies (C100) have both paths
     #[arg(long)]
     pub name_status: bool,
 }

@@ -11,11 +11,12 @@ use pyro_api::{
 
 use super::OK;
 use super::attach::{self, End};
+use super::diff::changes;
 use super::exec::{self, Ended};
-use super::workspace::changes;
 use crate::args::{Ending, HereArgs, ShellAttachArgs};
 use crate::document::{HereDocument, Outcome};
 use crate::error::Error;
+use crate::print::paint::Painter;
 use crate::print::{count, diff, shown, workspace as print};
 use crate::resolve::absolute;
 use crate::session::Session;
@@ -205,10 +206,10 @@ impl Here<'_> {
     async fn patch(&self) -> Result<(), Error> {
         let workspace_id = self.info.workspace_id.clone();
         let call = WorkspaceDiff { patch: true, stream: true, ..WorkspaceDiff::of(workspace_id) };
+        let mut painter = Painter::new(false);
         let print = |event| {
             if let Some((OutputStream::Stdout, _, bytes)) = exec::output_bytes(event)? {
-                let text = crate::print::shown_lines(&String::from_utf8_lossy(&bytes));
-                self.session.ui.error_bytes(text.as_bytes());
+                self.session.ui.error_bytes(painter.piece(&bytes).as_bytes());
             }
             Ok(())
         };

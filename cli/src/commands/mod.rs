@@ -4,6 +4,7 @@ mod attach;
 pub mod daemon;
 mod demo;
 mod detached;
+mod diff;
 mod environment;
 mod exec;
 mod export;

@@ -1,17 +1,14 @@
 //! `pyro workspace ...`
 
 use pyro_api::{
-    DiffReply, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceList, WorkspaceLogs, WorkspaceStart,
+    WorkspaceDelete, WorkspaceDeleteReply, WorkspaceList, WorkspaceLogs, WorkspaceStart,
     WorkspaceStatus, WorkspaceStop,
 };
 
 use super::OK;
-use super::exec::{self, output_bytes};
-use super::export;
-use super::{shell, snapshot};
-use crate::args::{CreateArgs, DiffArgs, DiffForm, GitCommand, SyncCommand, WorkspaceCommand};
+use super::{diff, exec, export, shell, snapshot};
+use crate::args::{CreateArgs, GitCommand, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
-use crate::print::diff::{self, Changes};
 use crate::print::{shown, workspace as print};
 use crate::session::Session;
 
@@ -32,7 +29,7 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
             ui.remarks(&reply.warnings, &reply.skipped);
             ui.reply(&reply, print::pushed)?;
         }
-        WorkspaceCommand::Diff(args) => diff(session, args).await?,
+        WorkspaceCommand::Diff(args) => diff::diff(session, args).await?,
         WorkspaceCommand::Export(args) => export::export(session, args).await?,
         WorkspaceCommand::Git(GitCommand::Fetch(args)) => {
             ui.reply(&session.call(&args.call()?).await?, print::fetched)?;
@@ -76,41 +73,4 @@ async fn create(session: &Session, args: CreateArgs) -> Result<(), Error> {
         return session.ui.text(&format!("{}\n", info.workspace_id));
     }
     session.ui.reply(&info, print::created)
-}
-
-async fn diff(session: &Session, args: DiffArgs) -> Result<(), Error> {
-    let ui = &session.ui;
-    let DiffForm { patch, stat, name_status } = &args.form;
-    let (patch, stat, name_status) = (*patch, *stat, *name_status);
-    if ui.json && (patch || stat || name_status) {
-        return Err(Error::usage("--json excludes --patch, --stat and --name-status")
-            .hint("the document of --json holds what they print"));
-    }
-    let call = args.call(patch || stat || ui.json, patch);
-    if patch {
-        let print = |event| match output_bytes(event)? {
-            Some((_, _, bytes)) => ui.bytes(&bytes),
-            None => Ok(()),
-        };
-        return session.stream(&call, print).await.map(drop);
-    }
-    let reply = session.call(&call).await?;
-    ui.remarks(&[], &reply.skipped);
-    if let Some(hidden) = diff::hidden(&reply.hidden) {
-        ui.note(hidden);
-    }
-    let form = match (stat, name_status) {
-        (true, _) => diff::stat,
-        (_, true) => diff::name_status,
-        _ => diff::short,
-    };
-    ui.reply(&reply, |reply| {
-        let tree = format!("tree {}\n", shown(&reply.tree));
-        form(changes(reply)) + if name_status { "" } else { &tree }
-    })
-}
-
-/// What a diff shows.
-pub fn changes(reply: &DiffReply) -> Changes<'_> {
-    Changes { summary: &reply.summary, entries: &reply.entries, renames: &reply.renames }
 }

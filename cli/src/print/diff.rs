@@ -1,6 +1,6 @@
 //! Differences: a short list, counts of lines, or a line for each entry.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pyro_api::{ArtifactType, DiffEntry, DiffSummary, Hidden, Rename, Status};
 
@@ -22,13 +22,17 @@ pub struct Changes<'a> {
 
 /// One line of a list for people.
 #[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
+pub enum Line<'a> {
+    /// A path that differs.
     Entry(&'a DiffEntry),
-    /// An unchanged file or link at another path.
-    Moved {
-        from: &'a str,
-        to: &'a str,
-        kind: ArtifactType,
+    /// An unchanged file or link at another path, or at one more.
+    Same {
+        /// `R` or `C`.
+        letter: char,
+        /// Where it was, safe to show.
+        from: String,
+        /// The new path.
+        entry: &'a DiffEntry,
     },
     /// A directory at another path; what moved along unchanged has no lines of its own.
     MovedDirectory(&'a Rename),
@@ -49,7 +53,8 @@ pub fn hidden(hidden: &Hidden) -> Option<String> {
     (!told.is_empty()).then(|| format!("not shown: {}", told.join(", ")))
 }
 
-fn letter(status: Status) -> char {
+/// Git's letter.
+pub fn letter(status: Status) -> char {
     match status {
         Status::Added => 'A',
         Status::Modified => 'M',
@@ -76,36 +81,52 @@ fn within(path: &str, top: &str) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Draws moves together: a pair of a deleted and an added entry that hold the same is one line, or
-/// none when a directory that is listed moved with it.
-fn lines(changes: Changes<'_>) -> Vec<Line<'_>> {
-    let deleted: HashMap<&str, &DiffEntry> = changes
+/// The exact bytes of a path, as JSON has them.
+type Exact<'a> = (&'a str, Option<&'a str>);
+
+fn exact(entry: &DiffEntry) -> Exact<'_> {
+    (&entry.path, entry.path_b64.as_deref())
+}
+
+/// Where an added entry came from: `R` or `C`, and the path.
+fn origin(entry: &DiffEntry) -> Option<(char, Exact<'_>)> {
+    let moved = entry.renamed_from.as_deref().map(|from| (from, entry.renamed_from_b64.as_deref()));
+    let copied = entry.copied_from.as_deref().map(|from| (from, entry.copied_from_b64.as_deref()));
+    moved.map(|from| ('R', from)).or_else(|| copied.map(|from| ('C', from)))
+}
+
+fn shown_exact((text, b64): Exact<'_>) -> String {
+    shown_path(text, b64)
+}
+
+/// Draws moves and copies together: a pair of an old and an added entry that hold the same is one
+/// line, or none when a directory that is listed moved with it.
+pub fn lines(changes: Changes<'_>) -> Vec<Line<'_>> {
+    let old: HashMap<Exact<'_>, &DiffEntry> =
+        changes.entries.iter().map(|entry| (exact(entry), entry)).collect();
+    // Whether an entry is what it came from.
+    let same = |entry: &DiffEntry| {
+        let from = origin(entry).and_then(|(_, from)| old.get(&from));
+        from.is_some_and(|from| is_same(from, entry))
+    };
+    let gone: HashSet<Exact<'_>> = changes
         .entries
         .iter()
-        .filter(|entry| entry.status == Status::Deleted)
-        .map(|entry| (entry.path.as_str(), entry))
+        .filter(|entry| entry.renamed_from.is_some() && same(entry))
+        .filter_map(|entry| origin(entry).map(|(_, from)| from))
         .collect();
-    let mut partner: HashMap<&str, &str> = HashMap::new();
-    for entry in changes.entries {
-        let from = entry.renamed_from.as_deref().and_then(|from| deleted.get(from));
-        if let Some(from) = from.filter(|from| is_same(from, entry)) {
-            partner.insert(&entry.path, &from.path);
-        }
-    }
-    let gone: std::collections::HashSet<&str> = partner.values().copied().collect();
     let along = |from: &str, to: &str| {
         changes.renames.iter().any(|rename| within(from, &rename.from) && within(to, &rename.to))
     };
     let mut lines: Vec<Line<'_>> = changes.renames.iter().map(Line::MovedDirectory).collect();
     for entry in changes.entries {
-        match partner.get(entry.path.as_str()) {
-            Some(from) if entry.status == Status::Added => {
-                if !along(from, &entry.path) {
-                    lines.push(Line::Moved { from, to: &entry.path, kind: entry.artifact_type });
-                }
+        match origin(entry).filter(|_| same(entry)) {
+            Some(('R', from)) if along(from.0, &entry.path) => {}
+            Some((letter, from)) => {
+                lines.push(Line::Same { letter, from: shown_exact(from), entry });
             }
-            _ if entry.status == Status::Deleted && gone.contains(entry.path.as_str()) => {}
-            _ => lines.push(Line::Entry(entry)),
+            None if entry.status == Status::Deleted && gone.contains(&exact(entry)) => {}
+            None => lines.push(Line::Entry(entry)),
         }
     }
     lines
@@ -114,7 +135,7 @@ fn lines(changes: Changes<'_>) -> Vec<Line<'_>> {
 /// Whether nothing but the path differs.
 fn is_same(old: &DiffEntry, new: &DiffEntry) -> bool {
     new.status == Status::Added
-        && old.artifact_type == new.artifact_type
+        && old.old_artifact_type.unwrap_or(old.artifact_type) == new.artifact_type
         && old.old_hash == new.new_hash
         && old.old_mode == new.new_mode
         && old.old_target == new.new_target
@@ -131,8 +152,9 @@ fn aside(entry: &DiffEntry) -> String {
     {
         notes.push(format!("mode {old} -> {new}"));
     }
-    if let Some(from) = &entry.renamed_from {
-        notes.push(format!("from {}", shown(from)));
+    if let Some((letter, from)) = origin(entry) {
+        let what = if letter == 'C' { "copy of" } else { "from" };
+        notes.push(format!("{what} {}", shown_exact(from)));
     }
     if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) }
 }
@@ -153,13 +175,15 @@ pub fn short(changes: Changes<'_>) -> String {
             Line::Entry(entry) => {
                 format!("{}  {}{}\n", letter(entry.status), named(entry), aside(entry))
             }
-            Line::Moved { from, to, kind } => {
-                format!("R  {0}{2} -> {1}{2}\n", shown(from), shown(to), slash(kind))
-            }
+            Line::Same { letter, from, entry } => format!("{letter}  {}\n", arrow(&from, entry)),
             Line::MovedDirectory(rename) => format!("R  {}\n", moved_directory(rename)),
         };
     }
     text + &totals(changes.summary)
+}
+
+fn arrow(from: &str, entry: &DiffEntry) -> String {
+    format!("{from}{} -> {}", slash(entry.artifact_type), named(entry))
 }
 
 fn moved_directory(rename: &Rename) -> String {
@@ -167,20 +191,27 @@ fn moved_directory(rename: &Rename) -> String {
     format!("{}/ -> {}/ ({files} unchanged)", shown(&rename.from), shown(&rename.to))
 }
 
-/// A tab-separated line for each entry, nothing drawn together.
+/// Tab-separated lines as git prints them: a letter and a path, or both paths of what was moved
+/// (`R100`) or copied (`C100`) with its content as it was.
 pub fn name_status(changes: Changes<'_>) -> String {
-    let line = |entry: &DiffEntry| format!("{}\t{}\n", letter(entry.status), path(entry));
-    changes.entries.iter().map(line).collect()
+    let moved = changes.entries.iter().filter(|entry| entry.renamed_from.is_some());
+    let gone: HashSet<Exact<'_>> =
+        moved.filter_map(|entry| origin(entry).map(|(_, from)| from)).collect();
+    let line = |entry: &DiffEntry| match origin(entry) {
+        Some((letter, from)) => {
+            Some(format!("{letter}100\t{}\t{}\n", shown_exact(from), path(entry)))
+        }
+        None if entry.status == Status::Deleted && gone.contains(&exact(entry)) => None,
+        None => Some(format!("{}\t{}\n", letter(entry.status), path(entry))),
+    };
+    changes.entries.iter().filter_map(line).collect()
 }
 
 /// Lines gained and lost, file by file.
 pub fn stat(changes: Changes<'_>) -> String {
     let lines = lines(changes);
     let counts = |line: &Line<'_>| match line {
-        // A patch without lines tells of a mode or an empty file.
-        Line::Entry(entry) => {
-            entry.text_patch.as_deref().map(plus_minus).filter(|(plus, minus)| plus + minus > 0)
-        }
+        Line::Entry(entry) => entry.lines_added.zip(entry.lines_removed),
         _ => None,
     };
     let widest = lines.iter().filter_map(counts).map(|(plus, minus)| plus + minus).max();
@@ -193,9 +224,7 @@ pub fn stat(changes: Changes<'_>) -> String {
     for line in &lines {
         let (name, what) = match line {
             Line::Entry(entry) => (named(entry), aside(entry)),
-            Line::Moved { from, to, kind } => {
-                (format!("{0}{2} -> {1}{2}", shown(from), shown(to), slash(*kind)), String::new())
-            }
+            Line::Same { from, entry, .. } => (arrow(from, entry), String::new()),
             Line::MovedDirectory(rename) => (moved_directory(rename), String::new()),
         };
         let change = match (counts(line), line) {
@@ -206,6 +235,7 @@ pub fn stat(changes: Changes<'_>) -> String {
                 format!("{} {graph}{what}", p + m)
             }
             (None, Line::Entry(entry)) => format!("{}{what}", sizes(entry)),
+            (None, Line::Same { letter: 'C', .. }) => "copied".to_owned(),
             (None, _) => "moved".to_owned(),
         };
         rows.push(vec![format!(" {name}"), format!("| {}", change.trim())]);
@@ -235,20 +265,6 @@ fn sizes(entry: &DiffEntry) -> String {
         (Some(old), None) => format!("deleted, {}", size(old)),
         (None, None) => letter(entry.status).to_string(),
     }
-}
-
-/// Lines that one file's patch adds and removes.
-fn plus_minus(patch: &str) -> (u64, u64) {
-    let mut counts = (0, 0);
-    // The header's own `+++` and `---` come before the first hunk.
-    for line in patch.lines().skip_while(|line| !line.starts_with("@@")) {
-        match line.as_bytes().first() {
-            Some(b'+') => counts.0 += 1,
-            Some(b'-') => counts.1 += 1,
-            _ => {}
-        }
-    }
-    counts
 }
 
 fn totals(summary: &DiffSummary) -> String {

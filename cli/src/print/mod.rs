@@ -4,6 +4,7 @@ pub mod diff;
 pub mod environment;
 pub mod exec;
 pub mod machine;
+pub mod paint;
 pub mod shell;
 pub mod snapshot;
 pub mod store;
@@ -35,6 +36,15 @@ pub fn shown_lines(text: &str) -> String {
         lines.push('\n');
     }
     lines
+}
+
+/// A line's bytes made safe to show; tabs stay, and so do backslashes, which files are full of.
+pub fn shown_line(line: &[u8]) -> String {
+    let plain = |part: &[u8]| pyro_format::escape(part);
+    let tabs = line
+        .split(|byte| *byte == b'\t')
+        .map(|part| part.split(|byte| *byte == b'\\').map(plain).collect::<Vec<_>>().join("\\"));
+    tabs.collect::<Vec<_>>().join("\t")
 }
 
 /// `1 file`, `2 files`.

@@ -44,6 +44,9 @@ pub struct WorkspaceDiff {
     pub gitignore: bool,
     /// Lines of context in the patch; 3 when absent.
     pub context: Option<u32>,
+    /// Have the patch carry binary files, too, as only `git apply` takes them.
+    #[serde(default)]
+    pub binary: bool,
 }
 
 impl WorkspaceDiff {
@@ -62,6 +65,7 @@ impl WorkspaceDiff {
             exclude: Vec::new(),
             gitignore: false,
             context: None,
+            binary: false,
         }
     }
 }
@@ -133,6 +137,24 @@ pub struct DiffEntry {
     /// Exact bytes of `renamed_from` (base64) where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renamed_from_b64: Option<String>,
+    /// For an added file: the path that had its content before, among those that differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<String>,
+    /// Exact bytes of `copied_from` (base64) where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_from_b64: Option<String>,
+    /// Lines that came, where the patch tells the content in lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines_added: Option<u64>,
+    /// Lines that went, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines_removed: Option<u64>,
+    /// First byte of the entry's part of the whole patch, however much of it the reply holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_offset: Option<u64>,
+    /// Bytes of that part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch_len: Option<u64>,
 }
 
 /// A directory that was moved.

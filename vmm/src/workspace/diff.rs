@@ -9,7 +9,7 @@ use pyro_store::Store;
 use super::capture::{BASELINE, Capture, Captured, Content};
 use super::filter::Filter;
 use super::nodes::StoredNodes;
-use super::patch::{self, LARGEST, Side};
+use super::patch::{self, LARGEST, Part, Side, Way};
 use super::record::StoredTree;
 use super::renames::{self, Moves};
 use super::{Workspace, entries};
@@ -28,8 +28,17 @@ enum Carried {
     Content,
     /// As the target of a move from here.
     MovedFrom(TreePath),
+    /// As a copy of what was here.
+    CopiedFrom(TreePath),
     /// As the source of a move.
     Moved,
+}
+
+/// What a patch is like.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    context: u32,
+    binary: bool,
 }
 
 impl Workspace {
@@ -90,7 +99,7 @@ impl Workspace {
     ) -> Result<DiffReply> {
         let (record, store, events) = (self.record(), self.store.clone(), events.clone());
         let stream = call.stream;
-        let context = call.context.unwrap_or(patch::CONTEXT);
+        let form = Form { context: call.context.unwrap_or(patch::CONTEXT), binary: call.binary };
         blocking(move |_| {
             let mut listed: Vec<_> =
                 shown.deltas.iter().map(|delta| entries::entry(delta, &moves)).collect();
@@ -98,23 +107,28 @@ impl Workspace {
             let mut whole = Vec::new();
             let (mut truncated, mut offset) = (false, 0u64);
             for ((delta, carried), entry) in shown.deltas.iter().zip(&plan).zip(&mut listed) {
-                let text = patch_of(&store, delta, carried, &shown.deltas, context)?;
-                let Some(text) = text else { continue };
+                let part = patch_of(&store, delta, carried, &shown.deltas, form)?;
+                let Some(Part { text, lines }) = part else { continue };
                 summary.text_patched += 1;
                 summary.non_text -= 1;
+                if text.is_empty() {
+                    continue;
+                }
+                entry.lines_added = lines.map(|lines| lines.added);
+                entry.lines_removed = lines.map(|lines| lines.removed);
+                entry.patch_offset = Some(offset);
+                entry.patch_len = Some(text.len() as u64);
                 if stream {
-                    if !text.is_empty()
-                        && !events.blocking_output(OutputStream::Stdout, offset, &text)
-                    {
+                    if !events.blocking_output(OutputStream::Stdout, offset, &text) {
                         return Err(Error::Cancelled);
                     }
-                    offset += text.len() as u64;
                 } else if truncated || whole.len() + text.len() > PATCH_CAP {
                     truncated = true;
-                } else if !text.is_empty() {
+                } else {
                     entry.text_patch = Some(String::from_utf8_lossy(&text).into_owned());
                     whole.extend_from_slice(&text);
                 }
+                offset += text.len() as u64;
             }
             Ok(DiffReply {
                 workspace_id: record.id,
@@ -190,7 +204,10 @@ fn plan_patch(deltas: &[Delta], moves: &Moves, unsteady: &[TreePath]) -> Vec<Car
                     sources.insert(from);
                     Carried::MovedFrom(from.clone())
                 }
-                None => Carried::Content,
+                None => match moves.copies.get(&delta.path) {
+                    Some(from) => Carried::CopiedFrom(from.clone()),
+                    None => Carried::Content,
+                },
             },
             (Some(_), None) => Carried::Content,
             _ => Carried::No,
@@ -215,29 +232,32 @@ fn patch_of(
     delta: &Delta,
     carried: &Carried,
     deltas: &[Delta],
-    context: u32,
-) -> Result<Option<Vec<u8>>> {
+    form: Form,
+) -> Result<Option<Part>> {
+    let same = |way, from: &TreePath| {
+        let source = deltas.binary_search_by(|other| other.path.cmp(from)).ok();
+        let old = source.and_then(|at| deltas[at].old.as_ref()).and_then(entries::mode);
+        let new = delta.new.as_ref().and_then(entries::mode);
+        Ok(Some(patch::same(way, from, &delta.path, old, new)))
+    };
     match carried {
         Carried::No => Ok(None),
-        Carried::Moved => Ok(Some(Vec::new())),
-        Carried::MovedFrom(from) => {
-            let source = deltas.binary_search_by(|other| other.path.cmp(from)).ok();
-            let old = source.and_then(|at| deltas[at].old.as_ref()).and_then(entries::mode);
-            let new = delta.new.as_ref().and_then(entries::mode);
-            Ok(Some(patch::rename(from, &delta.path, old, new)))
-        }
+        Carried::Moved => Ok(Some(Part::default())),
+        Carried::MovedFrom(from) => same(Way::Rename, from),
+        Carried::CopiedFrom(from) => same(Way::Copy, from),
         Carried::Content => {
-            let old = content(store, &delta.old)?;
-            let new = content(store, &delta.new)?;
+            let (old, new) = (content(store, &delta.old)?, content(store, &delta.new)?);
             let binary =
                 |content: &Option<Vec<u8>>| content.as_deref().is_some_and(patch::is_binary);
-            let text = if binary(&old) || binary(&new) {
-                Vec::new()
-            } else {
-                patch::file(&delta.path, side(&delta.old, &old), side(&delta.new, &new), context)
+            let binary = binary(&old) || binary(&new);
+            let (old, new) = (side(&delta.old, &old), side(&delta.new, &new));
+            let part = match (binary, form.binary) {
+                (false, _) => patch::file(&delta.path, old, new, form.context),
+                (true, true) => patch::binary_file(&delta.path, old, new),
+                (true, false) => Part::default(),
             };
             // A mode beyond the executable bit, or binary content: nothing that a patch can say.
-            Ok(Some(text).filter(|text| !text.is_empty()))
+            Ok(Some(part).filter(|part| !part.text.is_empty()))
         }
     }
 }
@@ -257,3 +277,6 @@ fn content(store: &Store, node: &Option<Node>) -> Result<Option<Vec<u8>>> {
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

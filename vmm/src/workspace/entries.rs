@@ -20,6 +20,8 @@ pub fn entry(delta: &Delta, moves: &Moves) -> DiffEntry {
     };
     let bytes = if delta.path.is_root() { b"." } else { delta.path.as_bytes() };
     let renamed_from = moves.from.get(&delta.path);
+    let copied_from = moves.copies.get(&delta.path);
+    let text = |path: &TreePath| String::from_utf8_lossy(path.as_bytes()).into_owned();
     DiffEntry {
         path: String::from_utf8_lossy(bytes).into_owned(),
         path_b64: b64(bytes),
@@ -35,8 +37,14 @@ pub fn entry(delta: &Delta, moves: &Moves) -> DiffEntry {
         new_mode: new.and_then(mode).map(octal),
         old_target: old.and_then(target).map(|target| escape(target.as_bytes())),
         new_target: new.and_then(target).map(|target| escape(target.as_bytes())),
-        renamed_from: renamed_from.map(|p| String::from_utf8_lossy(p.as_bytes()).into_owned()),
+        renamed_from: renamed_from.map(text),
         renamed_from_b64: renamed_from.and_then(|path| b64(path.as_bytes())),
+        copied_from: copied_from.map(text),
+        copied_from_b64: copied_from.and_then(|path| b64(path.as_bytes())),
+        lines_added: None,
+        lines_removed: None,
+        patch_offset: None,
+        patch_len: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Unified patches as git writes them: what `git apply` and `patch -p1` read.
 //!
-//! A patch carries the content of text files, links and the executable bit. Binary files, other
-//! modes, empty directories and changes of kind are in the entries alone.
+//! A patch carries the content of text files, links and the executable bit; binary files in a form of
+//! their own, which only `git apply` reads. Other modes, empty directories and changes of kind are in
+//! the entries alone.
+
+mod binary;
 
 use imara_diff::sources::byte_lines;
 use imara_diff::{Algorithm, Diff, Hunk, InternedInput};
@@ -23,33 +26,52 @@ pub struct Side<'a> {
     pub content: &'a [u8],
 }
 
+/// One path's part of a patch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The bytes; empty if nothing that a patch can carry differs.
+    pub text: Vec<u8>,
+    /// Lines that come and lines that go; none where content is not told in lines.
+    pub lines: Option<Lines>,
+}
+
+/// Counts of lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// Lines that come.
+    pub added: u64,
+    /// Lines that go.
+    pub removed: u64,
+}
+
+/// How content gets to a new path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The old path is gone.
+    Rename,
+    /// The old path, as it was before the patch, is read.
+    Copy,
+}
+
 /// Whether git would call this content binary.
 pub fn is_binary(content: &[u8]) -> bool {
     content[..content.len().min(SNIFFED)].contains(&0)
 }
 
-/// The patch of one path that is there on one or both sides. Empty if nothing that a patch can
-/// carry differs. `context`: lines shown around a change.
-pub fn file(
-    path: &TreePath,
-    old: Option<Side<'_>>,
-    new: Option<Side<'_>>,
-    context: u32,
-) -> Vec<u8> {
+/// The patch of one path that is there on one or both sides. `context`: lines shown around a change.
+pub fn file(path: &TreePath, old: Option<Side<'_>>, new: Option<Side<'_>>, context: u32) -> Part {
     let mut out = header(path, path);
     let start = out.len();
-    match (old, new) {
-        (None, Some(new)) => line(&mut out, &format!("new file mode {}", git_mode(new))),
-        (Some(old), None) => line(&mut out, &format!("deleted file mode {}", git_mode(old))),
-        (Some(old), Some(new)) if git_mode(old) != git_mode(new) => {
-            line(&mut out, &format!("old mode {}", git_mode(old)));
-            line(&mut out, &format!("new mode {}", git_mode(new)));
-        }
-        _ => {}
-    }
+    modes(&mut out, old, new);
     let content = |side: Option<Side<'_>>| side.map_or(&b""[..], |side| side.content).to_vec();
     let (before, after) = (content(old), content(new));
+    let mut lines = None;
     if before != after {
+        if let (Some(Side { mode: None, .. }), Some(Side { mode: None, .. })) = (old, new) {
+            // GNU patch patches a link only if this line says that it is one.
+            let (old, new) = (binary::blob(Some(&before)), binary::blob(Some(&after)));
+            line(&mut out, &format!("index {old}..{new} 120000"));
+        }
         let name = |side: Option<Side<'_>>, prefix| match side {
             Some(_) => quoted(prefix, path),
             None => b"/dev/null".to_vec(),
@@ -57,24 +79,57 @@ pub fn file(
         for (sign, name) in [(&b"--- "[..], name(old, "a/")), (&b"+++ "[..], name(new, "b/"))] {
             out.extend_from_slice(&[sign, &name, b"\n"].concat());
         }
-        hunks(&mut out, &before, &after, context);
+        lines = Some(hunks(&mut out, &before, &after, context));
     }
-    if out.len() == start { Vec::new() } else { out }
+    if out.len() == start { Part::default() } else { Part { text: out, lines } }
 }
 
-/// The patch of a file that was moved unchanged.
-pub fn rename(from: &TreePath, to: &TreePath, old: Option<Mode>, new: Option<Mode>) -> Vec<u8> {
+/// The same for content that is not text, in git's own form.
+pub fn binary_file(path: &TreePath, old: Option<Side<'_>>, new: Option<Side<'_>>) -> Part {
+    let content = |side: Option<Side<'_>>| side.map(|side| side.content.to_vec());
+    let (before, after) = (content(old), content(new));
+    if before == after {
+        return file(path, old, new, 0);
+    }
+    let mut text = header(path, path);
+    modes(&mut text, old, new);
+    binary::write(&mut text, before.as_deref(), after.as_deref());
+    Part { text, lines: None }
+}
+
+/// The patch of a file whose content was at another path before.
+pub fn same(
+    way: Way,
+    from: &TreePath,
+    to: &TreePath,
+    old: Option<Mode>,
+    new: Option<Mode>,
+) -> Part {
     let mut out = header(from, to);
-    let mode = |mode| git_mode(Side { mode, content: b"" });
-    if mode(old) != mode(new) {
-        line(&mut out, &format!("old mode {}", mode(old)));
-        line(&mut out, &format!("new mode {}", mode(new)));
-    }
+    let side = |mode| Some(Side { mode, content: b"" });
+    modes(&mut out, side(old), side(new));
     line(&mut out, "similarity index 100%");
-    for (word, path) in [(&b"rename from "[..], from), (&b"rename to "[..], to)] {
-        out.extend_from_slice(&[word, &quoted("", path), b"\n"].concat());
+    let word = match way {
+        Way::Rename => "rename",
+        Way::Copy => "copy",
+    };
+    for (end, path) in [("from", from), ("to", to)] {
+        out.extend_from_slice(format!("{word} {end} ").as_bytes());
+        out.extend_from_slice(&[&quoted("", path), &b"\n"[..]].concat());
     }
-    out
+    Part { text: out, lines: None }
+}
+
+fn modes(out: &mut Vec<u8>, old: Option<Side<'_>>, new: Option<Side<'_>>) {
+    match (old, new) {
+        (None, Some(new)) => line(out, &format!("new file mode {}", git_mode(new))),
+        (Some(old), None) => line(out, &format!("deleted file mode {}", git_mode(old))),
+        (Some(old), Some(new)) if git_mode(old) != git_mode(new) => {
+            line(out, &format!("old mode {}", git_mode(old)));
+            line(out, &format!("new mode {}", git_mode(new)));
+        }
+        _ => {}
+    }
 }
 
 fn header(from: &TreePath, to: &TreePath) -> Vec<u8> {
@@ -118,7 +173,7 @@ fn quoted(prefix: &str, path: &TreePath) -> Vec<u8> {
     out
 }
 
-fn hunks(out: &mut Vec<u8>, before: &[u8], after: &[u8], context: u32) {
+fn hunks(out: &mut Vec<u8>, before: &[u8], after: &[u8], context: u32) -> Lines {
     let input = InternedInput::new(byte_lines(before), byte_lines(after));
     let mut diff = Diff::compute(Algorithm::Histogram, &input);
     diff.postprocess_lines(&input);
@@ -154,6 +209,7 @@ fn hunks(out: &mut Vec<u8>, before: &[u8], after: &[u8], context: u32) {
             body(out, b' ', input.interner[*token]);
         }
     }
+    Lines { added: diff.count_additions().into(), removed: diff.count_removals().into() }
 }
 
 fn body(out: &mut Vec<u8>, sign: u8, text: &[u8]) {
@@ -224,7 +280,7 @@ mod tests {
         #[test]
         fn git_and_patch_make_the_new_file_of_the_old(old in text(), new in text()) {
             prop_assume!(old != new);
-            let patch = file(&path(b"f"), side(&old), side(&new), CONTEXT);
+            let patch = file(&path(b"f"), side(&old), side(&new), CONTEXT).text;
             prop_assert_eq!(apply("git", &patch, "f", Some(&old)), Some(new.clone()));
             // GNU patch removes a file that becomes empty.
             let patched = apply("patch", &patch, "f", Some(&old)).unwrap_or_default();
@@ -237,10 +293,10 @@ mod tests {
         for name in ["f", "with space", "q\"uote", "tab\there", "line\nbreak", "\u{e9}"] {
             for content in [&b""[..], b"text\n", b"no newline"] {
                 let at = path(name.as_bytes());
-                let made = file(&at, None, side(content), CONTEXT);
+                let made = file(&at, None, side(content), CONTEXT).text;
                 assert_eq!(apply("git", &made, name, None).as_deref(), Some(content), "{name}");
                 assert_eq!(apply("patch", &made, name, None).as_deref(), Some(content), "{name}");
-                let gone = file(&at, side(content), None, CONTEXT);
+                let gone = file(&at, side(content), None, CONTEXT).text;
                 assert_eq!(apply("git", &gone, name, Some(content)), None, "{name}");
             }
         }
@@ -249,8 +305,8 @@ mod tests {
     #[test]
     fn only_the_executable_bit_is_a_mode_to_a_patch() {
         let with = |mode| Some(Side { mode: Some(Mode::new(mode)), content: b"x\n" });
-        assert!(file(&path(b"f"), with(0o644), with(0o600), CONTEXT).is_empty());
-        let patch = file(&path(b"f"), with(0o644), with(0o755), CONTEXT);
+        assert!(file(&path(b"f"), with(0o644), with(0o600), CONTEXT).text.is_empty());
+        let patch = file(&path(b"f"), with(0o644), with(0o755), CONTEXT).text;
         assert_eq!(patch, b"diff --git a/f b/f\nold mode 100644\nnew mode 100755\n");
     }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pyro_format::{Delta, FileId, Node, TreeId, TreePath};
 
+use super::copies;
+
 /// A directory that was moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovedDir {
@@ -22,6 +24,8 @@ pub struct Moves {
     pub from: BTreeMap<TreePath, TreePath>,
     /// Moved directories, outermost only.
     pub dirs: Vec<MovedDir>,
+    /// For each copied file the path that had its content before.
+    pub copies: BTreeMap<TreePath, TreePath>,
 }
 
 type Side<'d> = BTreeMap<&'d TreePath, &'d Node>;
@@ -48,6 +52,7 @@ pub fn find(deltas: &[Delta]) -> Moves {
     equal_files(&deleted, &added, &mut moves, &mut used);
     mostly_equal_dirs(&deleted, &added, &mut moves);
     moves.dirs.sort_by(|a, b| a.to.cmp(&b.to));
+    moves.copies = copies::find(deltas, &moves.from);
     moves
 }
 
