@@ -38,7 +38,7 @@ def cell(part: Part, tool: str, job: str) -> str:
 
 def costs_table(name: str, part: Part) -> str:
     """Jobs down, tools across."""
-    tools = sorted(set(part["costs"]) | set(part["failed"]), key=lambda tool: tool != "pyro")
+    tools = sorted({*part["costs"], *part["failed"]}, key=lambda tool: (tool != "pyro", tool))
     rows = []
     for job in CORPORA[name].jobs:
         cells = [cell(part, tool, job) for tool in tools]

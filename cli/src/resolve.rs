@@ -7,7 +7,7 @@ use std::path::{self, Path};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
     BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
-    ExecStart, Export, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal,
+    ExecStart, Export, GitFetch, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal,
     SnapshotCreate, StoreCat, StoreCheckout, StoreDiff, StoreExportBundle, StoreGc,
     StoreImportBundle, StoreIngest, StoreLs, StoreMount, SyncPush, VmCreate, VmExec,
     WorkspaceCreate, WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceReset,
@@ -15,11 +15,11 @@ use pyro_api::{
 
 use crate::args::{
     CreateArgs, DiffArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs,
-    ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs, HereArgs, KEPT, PushArgs, ResetArgs, RunArgs,
-    SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs, SnapshotCreateArgs,
-    StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs, StoreGcArgs,
-    StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs, StoreTreeArgs,
-    VmCreateArgs, VmExecArgs,
+    ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs, GitFetchArgs, HereArgs, KEPT, PushArgs,
+    ResetArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
+    SnapshotCreateArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs,
+    StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs,
+    StoreTreeArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -308,6 +308,20 @@ impl DiffArgs {
             binary: self.binary,
             ..WorkspaceDiff::of(self.workspace_id.clone())
         }
+    }
+}
+
+impl GitFetchArgs {
+    /// The call.
+    pub fn call(self) -> Result<GitFetch, Error> {
+        Ok(GitFetch {
+            workspace_id: self.workspace_id,
+            repository: self.repo.as_deref().map(absolute).transpose()?,
+            branch: self.branch,
+            force: self.force,
+            tree: self.stored.name(),
+            no_freeze: self.freeze.no_freeze,
+        })
     }
 }
 

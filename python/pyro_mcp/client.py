@@ -324,6 +324,28 @@ class Pyro:
         reply = self._call("workspace export", options, names=[workspace_id, path, *more_paths])
         return cast(results.Export, reply)
 
+    def fetch_workspace_git(
+        self,
+        workspace_id: str,
+        *,
+        branch: str | None = None,
+        repository: Path | None = None,
+        force: bool = False,
+        tree: str | None = None,
+        snapshot: str | None = None,
+    ) -> results.GitFetch:
+        """Makes a branch of a host repository of the commit that the workspace has checked out.
+
+        Only objects cross, and git checks each; HEAD, configuration, hooks, working tree and other
+        branches stay as they are. `branch`: `pyro/` and the workspace's name or id when not given.
+        `repository`: else what the workspace was seeded from. `force`: move the branch if there is
+        one.
+        """
+        options = option("branch", branch) + option("repo", repository) + flag("force", force)
+        options += option("tree", tree) + option("snapshot", snapshot)
+        reply = self._call("workspace git fetch", options, names=[workspace_id])
+        return cast(results.GitFetch, reply)
+
     def create_snapshot(
         self, workspace_id: str, name: str, *, tree: str | None = None, freeze: bool = True
     ) -> results.SnapshotCreate:

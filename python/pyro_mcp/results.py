@@ -418,6 +418,21 @@ class Diff(DiffBytes):
     execution_mode: str
 
 
+class GitFetch(TypedDict):
+    """The branch that was made, and what it cost."""
+
+    workspace_id: str
+    repository: BytesText
+    branch: str
+    commit: str
+    commit_count: int
+    """Commits that no other ref of the repository reaches."""
+    tree: str
+    bytes_fetched: int
+    frozen: bool
+    paused_us: int
+
+
 class SnapshotInfo(TypedDict):
     """A tree with a name."""
 

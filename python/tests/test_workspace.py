@@ -256,3 +256,22 @@ def test_the_machine_and_its_environments(home: Home) -> None:
     pruned = home.pyro.prune_environments(dry_run=True)
     check(pruned, results.EnvironmentPrune)
     assert pruned["dry_run"]
+
+
+def test_commits_come_home_as_a_branch(home: Home, tmp_path: Path) -> None:
+    pyro = home.pyro
+    seed = tmp_path / "seed"
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    subprocess.run([*git, "init", "-q", str(seed)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], cwd=seed, check=True)
+    pyro.create_workspace(ENVIRONMENT, seed, name="home")
+    commit = "git -c user.name=g -c user.email=g commit -q --allow-empty -m second"
+    pyro.exec_workspace("home", command=commit)
+    reply = pyro.fetch_workspace_git("home")
+    check(reply, results.GitFetch)
+    assert (reply["branch"], reply["commit_count"]) == ("pyro/home", 1)
+    log = subprocess.run(
+        [*git, "log", "--format=%s", "pyro/home"], cwd=seed, check=True, capture_output=True
+    )
+    assert log.stdout == b"second\nfirst\n"
+    pyro.delete_workspace("home")

@@ -144,6 +144,17 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
+    /// Commits cannot be brought home.
+    #[error("{what}")]
+    Git {
+        /// What is wrong.
+        what: String,
+        /// The way out.
+        hint: String,
+    },
+    /// The host repository has such a branch.
+    #[error("the repository has a branch '{0}' already")]
+    BranchExists(String),
     /// Files whose content changed each time it was fetched.
     #[error("{} keep changing, '{}' for one", .0.len(), .0.first().map(TreePath::to_string).unwrap_or_default())]
     Unsteady(Vec<TreePath>),
@@ -344,6 +355,10 @@ impl Error {
                     "'pyro workspace snapshot list {workspace}' lists those that there are"
                 )),
             ),
+            Self::Git { hint, .. } => (ErrorCode::Conflict, Some(hint.clone())),
+            Self::BranchExists(_) => {
+                (ErrorCode::AlreadyExists, hint("name another with --branch, or --force moves it"))
+            }
             Self::SnapshotExists { workspace, name } => (
                 ErrorCode::AlreadyExists,
                 Some(format!(

@@ -21,6 +21,7 @@ pub mod export;
 pub mod feed;
 pub mod fetch;
 pub mod filter;
+pub mod git;
 pub mod hazards;
 pub mod lifecycle;
 pub mod log;
@@ -76,6 +77,8 @@ pub struct Workspace {
     lifecycle: Arc<tokio::sync::RwLock<()>>,
     /// Held by what looks at the files as of one moment, and by what changes them all at once.
     moment: tokio::sync::Mutex<()>,
+    /// Held while commits are fetched.
+    fetching: tokio::sync::Mutex<()>,
     closing: Closing,
     expiry: Expiry,
 }
@@ -99,6 +102,7 @@ impl Workspace {
             accounted: tokio::sync::Mutex::default(),
             lifecycle: Arc::default(),
             moment: tokio::sync::Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
             closing,
             expiry: Expiry::default(),
         })

@@ -27,6 +27,9 @@ pub enum WorkspaceCommand {
     Diff(DiffArgs),
     /// Copy a file, directory or link from /workspace to the host
     Export(ExportArgs),
+    /// Bring the workspace's commits home
+    #[command(subcommand)]
+    Git(GitCommand),
     /// Give trees of /workspace names, to compare with, go back to or start from
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -185,6 +188,39 @@ pub struct DiffForm {
     /// FILE
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GitCommand {
+    /// Make a branch of the host's repository of the commit that the workspace has checked out
+    Fetch(GitFetchArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace git fetch fix
+  pyro workspace git fetch fix --branch review/fix --repo ~/src/project
+
+Only objects cross, and git checks each. The repository's HEAD, configuration, hooks, working tree and
+other branches stay as they are. What is not committed in the workspace stays there.")]
+pub struct GitFetchArgs {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+    /// The branch to make [default: pyro/ and the workspace's name or id]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
+    /// The host's repository [default: what the workspace was seeded from]
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Move the branch if there is one
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub stored: StoredArgs,
+    #[command(flatten)]
+    pub freeze: FreezeArgs,
 }
 
 /// What an export makes.

@@ -7,7 +7,7 @@ use pyro_api::{
 
 use super::OK;
 use super::{diff, exec, export, shell, snapshot};
-use crate::args::{CreateArgs, SyncCommand, WorkspaceCommand};
+use crate::args::{CreateArgs, GitCommand, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
 use crate::print::{shown, workspace as print};
 use crate::session::Session;
@@ -31,6 +31,9 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
         }
         WorkspaceCommand::Diff(args) => diff::diff(session, args).await?,
         WorkspaceCommand::Export(args) => export::export(session, args).await?,
+        WorkspaceCommand::Git(GitCommand::Fetch(args)) => {
+            ui.reply(&session.call(&args.call()?).await?, print::fetched)?;
+        }
         WorkspaceCommand::Snapshot(command) => snapshot::snapshot(session, command).await?,
         WorkspaceCommand::Reset(args) => snapshot::reset(session, args).await?,
         WorkspaceCommand::Fork(args) => snapshot::fork(session, args).await?,

@@ -1,7 +1,7 @@
 //! Workspaces and their commands.
 
 use pyro_api::{
-    ArtifactType, ExportReply, LogEntry, SeedMode, SyncPushReply, WorkspaceInfo,
+    ArtifactType, ExportReply, GitFetchReply, LogEntry, SeedMode, SyncPushReply, WorkspaceInfo,
     WorkspaceListReply, WorkspaceLogsReply, WorkspaceSeed, WorkspaceState,
 };
 
@@ -153,6 +153,17 @@ pub fn exported(reply: &ExportReply) -> String {
         "exported {} to {}: {what}, {} fetched from the guest\n",
         shown(&reply.workspace_path),
         shown(&reply.output_path.lossy()),
+        size(reply.bytes_fetched),
+    )
+}
+
+/// `pyro workspace git fetch`
+pub fn fetched(reply: &GitFetchReply) -> String {
+    let (branch, repository) = (shown(&reply.branch), shown(&reply.repository.lossy()));
+    format!(
+        "branch {branch} of {repository} is {}: {}, {} fetched from the guest\nnext: git -C {repository} log {branch}\n",
+        short(&reply.commit),
+        count(reply.commit_count, "new commit", "new commits"),
         size(reply.bytes_fetched),
     )
 }

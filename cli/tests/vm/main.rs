@@ -8,6 +8,7 @@ mod diff;
 mod disk;
 mod docs;
 mod export;
+mod git;
 mod main_job;
 mod mcp;
 mod mcp_client;

@@ -31,6 +31,7 @@ pub fn all() -> Vec<Entry> {
         Entry::new::<pyro_api::WorkspaceDelete>(WorkspaceCore),
         Entry::new::<workspace::Stop>(WorkspaceFull),
         Entry::new::<workspace::Start>(WorkspaceFull),
+        Entry::new::<workspace::Fetch>(WorkspaceFull),
         Entry::new::<pyro_api::SnapshotCreate>(WorkspaceFull),
         Entry::new::<pyro_api::SnapshotList>(WorkspaceFull),
         Entry::new::<pyro_api::SnapshotDelete>(WorkspaceFull),

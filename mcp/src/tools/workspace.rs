@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pyro_api::{
-    BytesText, ErrorBody, ExportReply, SeedOptions, SyncPush, SyncPushReply, WorkspaceCreate,
-    WorkspaceFork, WorkspaceInfo, WorkspaceList, WorkspaceReset, WorkspaceStart, WorkspaceStatus,
-    WorkspaceStop,
+    BytesText, ErrorBody, ExportReply, GitFetch, GitFetchReply, SeedOptions, SyncPush,
+    SyncPushReply, WorkspaceCreate, WorkspaceFork, WorkspaceInfo, WorkspaceList, WorkspaceReset,
+    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,45 @@ impl Tool for Export {
         let mut reply = call.daemon(&export).await?;
         bounds::remarks(&mut reply.skipped, &mut reply.warnings);
         Ok(reply)
+    }
+}
+
+/// Arguments of `workspace_git_fetch`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// Workspace id or name.
+    workspace_id: String,
+    /// Host repository. Under an allowed directory; relative paths start at the first of them.
+    repository: String,
+    /// The branch to make; `pyro/` and the workspace's name or id when absent.
+    branch: Option<String>,
+    /// From exactly this tree, whatever was done since: `tree` of a `workspace_diff`, or a snapshot's
+    /// name; `/workspace` as it is now when absent.
+    tree: Option<String>,
+}
+
+impl Tool for Fetch {
+    const NAME: &'static str = "workspace_git_fetch";
+    const TITLE: &'static str = "Bring a workspace's commits home";
+    const DESCRIPTION: &'static str = "\
+        Make a new branch of a host git repository of the commit that is checked out in /workspace. Only \
+        objects cross, each checked; the repository's HEAD, configuration, hooks, working tree and other \
+        branches stay as they are. What is not committed in the workspace stays there.";
+    const HINTS: Hints = Hints::MAKES;
+    type Output = GitFetchReply;
+
+    async fn run(self, call: &Calling) -> Result<GitFetchReply, ErrorBody> {
+        let repository = call.roots().await?.source("repository", &self.repository)?;
+        let fetch = GitFetch {
+            workspace_id: self.workspace_id,
+            repository: Some(repository.as_path().into()),
+            branch: self.branch,
+            force: false,
+            tree: self.tree,
+            no_freeze: false,
+        };
+        call.daemon(&fetch).await
     }
 }
 

@@ -18,6 +18,7 @@ mod environment;
 mod error;
 mod event;
 mod exec;
+mod git;
 mod home;
 mod shell;
 mod snapshot;
@@ -47,6 +48,7 @@ pub use exec::{
     CommandResult, ExecAttach, ExecKill, ExecRead, ExecStart, ExecState, ExecView, LogEntry, Run,
     WorkspaceExec, WorkspaceLogs, WorkspaceLogsReply,
 };
+pub use git::{GitFetch, GitFetchReply};
 pub use home::{Home, HomeError};
 pub use shell::{
     ShellClose, ShellCloseReply, ShellFollow, ShellInfo, ShellList, ShellListReply, ShellOpen,

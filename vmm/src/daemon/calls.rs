@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyro_api::{
     Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
-    EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, Run, ShellClose,
+    EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, GitFetch, Run, ShellClose,
     ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
     SnapshotCreate, SnapshotDelete, SnapshotList, StoreCat, StoreCheckout, StoreDelete, StoreDiff,
     StoreExportBundle, StoreFindChunk, StoreGc, StoreImportBundle, StoreIngest, StoreList, StoreLs,
@@ -101,6 +101,7 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
         WorkspaceFork: |call| {
             manager.fork(&manager.find(&call.workspace_id)?, &call, events).await?
         };
+        GitFetch: |call| manager.find(&call.workspace_id)?.git_fetch(&call, events).await?;
         SyncPush: |call| manager.find(&call.workspace_id)?.push(&call, events).await?;
 
         ShellOpen: |call| manager.find(&call.workspace_id)?.open_shell(&call).await?;

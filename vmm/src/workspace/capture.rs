@@ -80,7 +80,8 @@ impl Workspace {
         loop {
             events.progress("compare", "", 0, None);
             let still = if how.freeze { self.stand_still(how.full).await? } else { None };
-            if !ahead && how.content != Content::None && still.as_ref().is_some_and(|s| s.busy) {
+            let busy = still.as_ref().is_some_and(|still| still.busy);
+            if busy && !ahead && how.content != Content::None {
                 // Commands stand still for what changes from here on, not for all of it.
                 if let Some(still) = still {
                     paused_us += still.end().await?.paused_us;
@@ -101,7 +102,8 @@ impl Workspace {
                 None => Stillness::default(),
             };
             paused_us += stillness.paused_us;
-            if !outcome.unsteady.is_empty() && tries < TRIES {
+            let moved = busy && !stillness.frozen || !outcome.unsteady.is_empty();
+            if moved && tries < TRIES {
                 continue;
             }
             stats.fetched_bytes = outcome.bytes;
