@@ -302,11 +302,12 @@ class Pyro:
         self,
         workspace_id: str,
         path: Path,
-        *more_paths: Path,
+        *,
         output_path: Path,
         force: bool = False,
         tree: str | None = None,
         snapshot: str | None = None,
+        more_paths: Sequence[Path] = (),
         changed: bool = False,
         archive: bool = False,
     ) -> results.Export:
@@ -314,9 +315,9 @@ class Pyro:
 
         `path`: absolute or below `/workspace`; `.` is all of it. `output_path` must not exist,
         unless `force` replaces it. `tree`: exactly what `diff_workspace` showed with this id,
-        whatever the guest did since, or `TreeChanged`. `snapshot`: from this snapshot. Several
-        paths, or with `changed` only what was added or differs from the baseline, become a
-        directory in which they are where they were. `archive`: a tar instead.
+        whatever the guest did since, or `TreeChanged`. `snapshot`: from this snapshot. With
+        `more_paths`, or with `changed` only what was added or differs from the baseline, it becomes
+        a directory in which they are where they were. `archive`: a tar instead.
         """
         options = option("output", output_path) + flag("force", force)
         options += option("tree", tree) + option("snapshot", snapshot) + flag("changed", changed)
