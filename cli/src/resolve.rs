@@ -19,7 +19,7 @@ use crate::args::{
     ResetArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
     SnapshotCreateArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs,
     StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs,
-    StoreTreeArgs, VmCreateArgs, VmExecArgs,
+    StoreTreeArgs, StoredArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -36,6 +36,23 @@ fn bytes(words: Vec<OsString>) -> Vec<BytesText> {
 
 fn guest_path(path: Option<OsString>) -> Option<BytesText> {
     path.map(|path| path.as_os_str().into())
+}
+
+/// The id of a tree.
+fn tree_id(text: String) -> Result<String, Error> {
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    let text =
+        format!("'{}' is not the id of a tree: those have 64 hex digits", text.escape_debug());
+    Err(Error::usage(text).hint("'pyro workspace diff' prints the id of what it shows"))
+}
+
+impl StoredArgs {
+    /// How the daemon calls it.
+    fn name(self) -> Result<Option<String>, Error> {
+        Ok(self.tree.map(tree_id).transpose()?.or(self.snapshot))
+    }
 }
 
 impl From<SeedArgs> for SeedOptions {
@@ -284,7 +301,7 @@ impl ExportArgs {
                 _ => Some(absolute(&self.output)?),
             },
             force: self.force,
-            tree: self.stored.name(),
+            tree: self.stored.name()?,
             no_freeze: self.freeze.no_freeze,
         })
     }
@@ -319,7 +336,7 @@ impl GitFetchArgs {
             repository: self.repo.as_deref().map(absolute).transpose()?,
             branch: self.branch,
             force: self.force,
-            tree: self.stored.name(),
+            tree: self.stored.name()?,
             no_freeze: self.freeze.no_freeze,
         })
     }
@@ -327,30 +344,30 @@ impl GitFetchArgs {
 
 impl SnapshotCreateArgs {
     /// The call.
-    pub fn call(self) -> SnapshotCreate {
-        SnapshotCreate {
+    pub fn call(self) -> Result<SnapshotCreate, Error> {
+        Ok(SnapshotCreate {
             workspace_id: self.snapshot.workspace_id,
             name: self.snapshot.name,
-            tree: self.tree,
+            tree: self.tree.map(tree_id).transpose()?,
             no_freeze: self.freeze.no_freeze,
-        }
+        })
     }
 }
 
 impl ResetArgs {
     /// The call.
-    pub fn call(self) -> WorkspaceReset {
-        WorkspaceReset { workspace_id: self.workspace_id, tree: self.stored.name() }
+    pub fn call(self) -> Result<WorkspaceReset, Error> {
+        Ok(WorkspaceReset { workspace_id: self.workspace_id, tree: self.stored.name()? })
     }
 }
 
 impl ForkArgs {
     /// The call.
-    pub fn call(self) -> WorkspaceFork {
+    pub fn call(self) -> Result<WorkspaceFork, Error> {
         let labels = self.labels.into_iter().collect();
-        WorkspaceFork {
+        Ok(WorkspaceFork {
             workspace_id: self.workspace_id,
-            tree: self.stored.name(),
+            tree: self.stored.name()?,
             name: self.name,
             labels: Some(labels).filter(|labels: &BTreeMap<_, _>| !labels.is_empty()),
             vcpu_count: self.vcpu_count,
@@ -358,7 +375,7 @@ impl ForkArgs {
             ttl_seconds: self.ttl_seconds,
             network: self.network,
             no_freeze: self.freeze.no_freeze,
-        }
+        })
     }
 }
 

@@ -30,15 +30,6 @@ pub fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The id of a tree.
-pub fn tree_id(text: &str) -> Result<String, String> {
-    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("expected the 64 hex digits that 'pyro workspace diff' prints".into())
-    }
-}
-
 /// A choice that has no default of its own.
 pub fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {

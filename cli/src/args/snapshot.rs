@@ -26,7 +26,7 @@ pub struct SnapshotCreateArgs {
     #[command(flatten)]
     pub snapshot: SnapshotRef,
     /// Name this tree, as `diff` printed its id, instead of what is there now
-    #[arg(long, value_name = "ID", value_parser = parse::tree_id)]
+    #[arg(long, value_name = "ID")]
     pub tree: Option<String>,
     #[command(flatten)]
     pub freeze: FreezeArgs,
@@ -55,18 +55,11 @@ pub struct FreezeArgs {
 #[group(multiple = false)]
 pub struct StoredArgs {
     /// This tree, as `diff` printed its id, whatever the guest did since
-    #[arg(long, value_name = "ID", value_parser = parse::tree_id)]
+    #[arg(long, value_name = "ID")]
     pub tree: Option<String>,
     /// This snapshot; `baseline` is what the workspace was made from
     #[arg(long, value_name = "NAME")]
     pub snapshot: Option<String>,
-}
-
-impl StoredArgs {
-    /// How the daemon calls it.
-    pub fn name(self) -> Option<String> {
-        self.tree.or(self.snapshot)
-    }
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ pub async fn snapshot(session: &Session, command: SnapshotCommand) -> Result<(),
     let ui = &session.ui;
     match command {
         SnapshotCommand::Create(args) => {
-            let reply = session.call(&args.call()).await?;
+            let reply = session.call(&args.call()?).await?;
             ui.remarks(&[], &reply.skipped);
             ui.reply(&reply, print::created)
         }
@@ -27,7 +27,7 @@ pub async fn snapshot(session: &Session, command: SnapshotCommand) -> Result<(),
 }
 
 pub async fn reset(session: &Session, args: ResetArgs) -> Result<(), Error> {
-    session.ui.reply(&session.call(&args.call()).await?, workspace::reset)
+    session.ui.reply(&session.call(&args.call()?).await?, workspace::reset)
 }
 
 pub async fn fork(session: &Session, args: ForkArgs) -> Result<(), Error> {
@@ -35,7 +35,7 @@ pub async fn fork(session: &Session, args: ForkArgs) -> Result<(), Error> {
     if id_only && session.ui.json {
         return Err(Error::usage("--id-only and --json exclude each other"));
     }
-    let info = session.call(&args.call()).await?;
+    let info = session.call(&args.call()?).await?;
     if id_only {
         return session.ui.text(&format!("{}\n", info.workspace_id));
     }
