@@ -12,6 +12,8 @@ const PAGER: &str = "less -FRX";
 /// Where long output goes.
 pub struct Screen<'u> {
     ui: &'u Ui,
+    /// A pager is to start with the first bytes: until then the terminal shows how far the work is.
+    paged: bool,
     pager: Option<(Child, ChildStdin)>,
     /// A person looks: what is printed must be safe for the terminal.
     pub terminal: bool,
@@ -25,12 +27,14 @@ impl<'u> Screen<'u> {
         let terminal = !ui.json && io::stdout().is_terminal();
         let choice = anstream::AutoStream::choice(&io::stdout());
         let colour = terminal && choice != anstream::ColorChoice::Never;
-        let pager = if terminal && paged { start() } else { None };
-        Self { ui, pager, terminal, colour }
+        Self { ui, paged: terminal && paged, pager: None, terminal, colour }
     }
 
     /// Shows bytes. Nothing is wrong with a reader who has seen enough: see [`Self::close`].
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if std::mem::take(&mut self.paged) {
+            self.pager = start();
+        }
         match &mut self.pager {
             Some((_, stdin)) => stdin.write_all(bytes).map_err(Error::Output),
             None => self.ui.bytes(bytes),

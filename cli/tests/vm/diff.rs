@@ -253,7 +253,7 @@ fn kinds_modes_and_binaries_are_entries_and_no_change_is_none() {
     assert_eq!(kinds("to-file"), ("directory", "file"));
     assert_eq!(kinds("to-link"), ("file", "symlink"));
     assert_eq!(kinds("link-to-file"), ("symlink", "file"));
-    for path in ["binary", "private", "stays", "to-dir", "to-link", "empty"] {
+    for path in ["binary", "private", "stays", "to-dir", "empty"] {
         assert!(entry(&diff, path)["text_patch"].is_null(), "{path}");
     }
     let private = entry(&diff, "private");
@@ -271,7 +271,9 @@ fn kinds_modes_and_binaries_are_entries_and_no_change_is_none() {
     assert_eq!(home.json(["workspace", "diff", &id, "--full"])["tree"], diff["tree"]);
     Listing::host(&export(&home, &id)).is(&Listing::guest(&home, &id));
     // What the patch does carry applies, whatever else changed.
-    patched(&home, &id, &seed, "by-git", GIT);
+    let by_git = patched(&home, &id, &seed, "by-git", GIT);
+    assert_eq!(fs::read_link(by_git.join("to-link")).unwrap(), Path::new("same"));
+    assert!(by_git.join("link-to-file").symlink_metadata().unwrap().is_file());
 }
 
 /// `document` has these fields.

@@ -176,7 +176,7 @@ fn is_dir(node: &Option<Node>) -> bool {
 /// Decides how a patch carries each difference. What never stood still is listed, without text.
 fn plan_patch(deltas: &[Delta], moves: &Moves, unsteady: &[TreePath]) -> Vec<Carried> {
     let unsteady: HashSet<&TreePath> = unsteady.iter().collect();
-    // A patch leaves what changed its kind alone, so nothing can be put where a file stays.
+    // A patch leaves files alone that became directories, so nothing can be put where one stays.
     let blocked: HashSet<&TreePath> = deltas
         .iter()
         .filter(|delta| delta.old.is_some() && !is_dir(&delta.old) && is_dir(&delta.new))
@@ -195,8 +195,10 @@ fn plan_patch(deltas: &[Delta], moves: &Moves, unsteady: &[TreePath]) -> Vec<Car
     let mut plan: Vec<Carried> = deltas
         .iter()
         .map(|delta| match (&delta.old, &delta.new) {
-            (Some(Node::File { .. }), Some(Node::File { .. }))
-            | (Some(Node::Symlink { .. }), Some(Node::Symlink { .. })) => Carried::Content,
+            (
+                Some(Node::File { .. } | Node::Symlink { .. }),
+                Some(Node::File { .. } | Node::Symlink { .. }),
+            ) => Carried::Content,
             (None, Some(Node::Dir { .. })) | (Some(Node::Dir { .. }), None) => Carried::No,
             (None, Some(_)) if !blocked.is_empty() && is_blocked(&delta.path) => Carried::No,
             (None, Some(_)) => match moves.from.get(&delta.path) {
@@ -251,10 +253,17 @@ fn patch_of(
                 |content: &Option<Vec<u8>>| content.as_deref().is_some_and(patch::is_binary);
             let binary = binary(&old) || binary(&new);
             let (old, new) = (side(&delta.old, &old), side(&delta.new, &new));
-            let part = match (binary, form.binary) {
+            let between = |old, new| match (binary, form.binary) {
                 (false, _) => patch::file(&delta.path, old, new, form.context),
                 (true, true) => patch::binary_file(&delta.path, old, new),
                 (true, false) => Part::default(),
+            };
+            let part = match (old, new) {
+                // A file that became a link, or the other way round: one goes, the other comes.
+                (Some(was), Some(is)) if was.mode.is_none() != is.mode.is_none() => {
+                    between(old, None).and(between(None, new))
+                }
+                _ => between(old, new),
             };
             // A mode beyond the executable bit, or binary content: nothing that a patch can say.
             Ok(Some(part).filter(|part| !part.text.is_empty()))

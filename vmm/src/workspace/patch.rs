@@ -1,8 +1,8 @@
 //! Unified patches as git writes them: what `git apply` and `patch -p1` read.
 //!
 //! A patch carries the content of text files, links and the executable bit; binary files in a form of
-//! their own, which only `git apply` reads. Other modes, empty directories and changes of kind are in
-//! the entries alone.
+//! their own, which only `git apply` reads. Other modes, empty directories and what was or became a
+//! directory are in the entries alone.
 
 mod binary;
 
@@ -33,6 +33,20 @@ pub struct Part {
     pub text: Vec<u8>,
     /// Lines that come and lines that go; none where content is not told in lines.
     pub lines: Option<Lines>,
+}
+
+impl Part {
+    /// This, and then the other.
+    pub fn and(mut self, other: Self) -> Self {
+        self.text.extend_from_slice(&other.text);
+        let sum =
+            |a: Lines, b: Lines| Lines { added: a.added + b.added, removed: a.removed + b.removed };
+        self.lines = match (self.lines, other.lines) {
+            (Some(a), Some(b)) => Some(sum(a, b)),
+            (a, b) => a.or(b),
+        };
+        self
+    }
 }
 
 /// Counts of lines.

@@ -166,7 +166,13 @@ fn day(dice: &mut Dice, changes: usize, binaries: bool) -> (Files, Files) {
         let path = dice.pick(&old.keys().cloned().collect::<Vec<_>>()).clone();
         let fresh = [&path[..], format!(".{number}").as_bytes()].concat();
         let Some(item) = new.get(&path).cloned() else { continue };
-        match (dice.below(7), item) {
+        match (dice.below(9), item) {
+            (8, Item::File { .. }) => {
+                new.insert(path, Item::Link(b"now a link".to_vec()));
+            }
+            (5.., Item::Link(_)) => {
+                new.insert(path, file(text(dice), false));
+            }
             (0, _) => drop(new.remove(&path)),
             (1, item) => {
                 new.remove(&path);
@@ -243,6 +249,7 @@ fn applied(old: &Files, patch: &[u8], program: &[&str]) -> Files {
 /// Days of work until their patches have carried 200 changes, all of these words among them.
 fn two_hundred_changes(binaries: bool, contexts: &[u32], programs: &[&[&str]], words: &[&str]) {
     let mut changes = 0;
+    let mut kinds = 0;
     let mut unseen = words.to_vec();
     for seed in 0.. {
         let mut dice = Dice(seed);
@@ -258,13 +265,18 @@ fn two_hundred_changes(binaries: bool, contexts: &[u32], programs: &[&[&str]], w
             assert_eq!(applied(&old, &patch, program), new, "day {seed}, {}", program[0]);
         }
         changes += carried;
+        let is_link = |item: &Item| matches!(item, Item::Link(_));
+        let changed_kind = |(path, was): &(&Vec<u8>, &Item)| {
+            new.get(*path).is_some_and(|is| is_link(was) != is_link(is))
+        };
+        kinds += old.iter().filter(changed_kind).count();
         let said = String::from_utf8_lossy(&patch).into_owned();
         unseen.retain(|word| !said.contains(word));
         if changes >= 200 {
             break;
         }
     }
-    assert!(unseen.is_empty(), "{unseen:?}");
+    assert!(unseen.is_empty() && kinds > 0, "{unseen:?} {kinds}");
 }
 
 const WORDS: &[&str] = &[
