@@ -134,7 +134,13 @@ impl Workspace {
     /// not run.
     pub async fn in_use(&self) -> Result<tokio::sync::OwnedRwLockReadGuard<()>> {
         let guard = self.present().await?;
-        if self.is_running() { Ok(guard) } else { Err(Error::Stopped(self.id())) }
+        self.refuse_stopped()?;
+        Ok(guard)
+    }
+
+    /// Fails for one whose machine does not run.
+    fn refuse_stopped(&self) -> Result<()> {
+        if self.is_running() { Ok(()) } else { Err(Error::Stopped(self.id())) }
     }
 
     /// Keeps the machine from being started, stopped or deleted while the guard lives, whether it

@@ -155,6 +155,8 @@ impl Workspace {
     /// A tree that is known by a name: `baseline`, a snapshot's name, or the id of a tree that was
     /// shown. Content that the host has not got of it yet comes from the guest.
     pub async fn named(&self, name: &str, content: &Content) -> Result<Captured> {
+        // Once for all of it: a second guard would wait for a writer that waits for the first.
+        let _present = self.present().await?;
         let (tree, whole) = find(&self.record(), name)?;
         let (store, baseline) = (self.store.clone(), self.record().baseline_tree.root);
         let root = tree.root;
@@ -162,7 +164,7 @@ impl Workspace {
         let mut stats = ReportStats::default();
         let wanted = if whole { Vec::new() } else { content.wanted(&deltas) };
         if !wanted.is_empty() {
-            let _in_use = self.in_use().await?;
+            self.refuse_stopped()?;
             let outcome = self.fetch(wanted, &deltas).await?;
             if !outcome.unsteady.is_empty() {
                 let wanted = tree.id.to_string();

@@ -55,7 +55,6 @@ impl Workspace {
                             .to_owned(),
                     ));
                 }
-                let _present = self.present().await?;
                 self.named(name, &wanted).await?
             }
             None => {

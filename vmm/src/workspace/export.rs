@@ -45,10 +45,7 @@ impl Workspace {
         let _hold = self.store.hold();
         let content = Content::Below(paths.clone());
         let captured = match &call.tree {
-            Some(name) => {
-                let _present = self.present().await?;
-                self.named(name, &content).await?
-            }
+            Some(name) => self.named(name, &content).await?,
             None => {
                 let _in_use = self.in_use().await?;
                 let how = Capture { full: false, freeze: !call.no_freeze, content };

@@ -52,10 +52,7 @@ impl Workspace {
         let inside = TreePath::parse(b".git").map_err(|error| Error::Invalid(error.to_string()))?;
         let content = Content::Below(vec![inside]);
         let captured = match &call.tree {
-            Some(name) => {
-                let _present = self.present().await?;
-                self.named(name, &content).await?
-            }
+            Some(name) => self.named(name, &content).await?,
             None => {
                 let _in_use = self.in_use().await?;
                 let how = Capture { full: false, freeze: !call.no_freeze, content };

@@ -36,10 +36,7 @@ impl Manager {
         let hold = self.store().hold();
         // Everything that can be refused is refused before anything is given up.
         let name = call.tree.as_deref().unwrap_or(BASELINE);
-        let tree = {
-            let _present = workspace.present().await?;
-            workspace.named(name, &Content::All).await?.tree
-        };
+        let tree = workspace.named(name, &Content::All).await?.tree;
         let record = workspace.record();
         let plan = self.boot_plan(&record.environment, Some(&record.image)).await?;
         let (catalog, workspace) = (self.catalog(), workspace.clone());
@@ -76,10 +73,7 @@ impl Manager {
         let seeding = self.seeding().await;
         let hold = self.store().hold();
         let tree = match &call.tree {
-            Some(name) => {
-                let _present = source.present().await?;
-                source.named(name, &Content::All).await?.tree
-            }
+            Some(name) => source.named(name, &Content::All).await?.tree,
             None => {
                 let _in_use = source.in_use().await?;
                 let freeze = !call.no_freeze;

@@ -28,10 +28,7 @@ impl Workspace {
         self.refuse_snapshot(&call.name)?;
         let _hold = self.store.hold();
         let captured = match &call.tree {
-            Some(name) => {
-                let _present = self.present().await?;
-                self.named(name, &Content::All).await?
-            }
+            Some(name) => self.named(name, &Content::All).await?,
             None => {
                 let _in_use = self.in_use().await?;
                 let freeze = !call.no_freeze;
