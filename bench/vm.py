@@ -69,6 +69,11 @@ class Workspaces:
         rows["create"] = cost.seconds
         return made["workspace_id"], made
 
+    def _change(self, workspace: str) -> None:
+        """Makes the ten changes."""
+        words = ["bash", "-c", CHANGES, "changes", "fs"]
+        self.pyro.timed("workspace", "exec", workspace, "--", *words)
+
     def run_true(self) -> dict[str, float]:
         """One command in a machine of its own, from nothing to nothing."""
         return {"run true": self.pyro.timed("run", ENVIRONMENT, "--", "true").seconds}
@@ -86,7 +91,7 @@ class Workspaces:
         rows["scratch disk"] = disk_bytes(pyro.home / "workspaces" / workspace)
         rows["first exec"] = pyro.timed("workspace", "exec", workspace, "--", "true").seconds
         rows["exec"] = pyro.timed("workspace", "exec", workspace, "--", "true").seconds
-        pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
+        self._change(workspace)
         diff, cost = pyro.json("workspace", "diff", workspace)
         rows["diff"] = cost.seconds
         assert diff["summary"]["total"] == 10, diff["summary"]
@@ -108,7 +113,7 @@ class Workspaces:
         pyro = self.pyro
         rows: dict[str, float] = {}
         workspace, _ = self._create(name, rows)
-        pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
+        self._change(workspace)
         diff, cost = pyro.json("workspace", "diff", workspace)
         rows["diff"] = cost.seconds
         assert diff["summary"]["total"] == 10, diff["summary"]
@@ -156,7 +161,7 @@ class Workspaces:
         pyro = self.pyro
         rows: dict[str, float] = {}
         workspace, _ = self._create("source", rows)
-        pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
+        self._change(workspace)
         pyro.json("workspace", "snapshot", "create", workspace, "base")
         before = pyro.json("store", "stats")[0]
         fork, cost = pyro.json("workspace", "fork", workspace, "--snapshot", "base")
@@ -188,7 +193,7 @@ class Workspaces:
         pyro = self.pyro
         rows: dict[str, float] = {}
         workspace, _ = self._create("source", rows)
-        pyro.timed("workspace", "exec", workspace, "--", "bash", "-c", CHANGES, "changes", "fs")
+        self._change(workspace)
         out = self.work / f"export-{number}"
         export, cost = pyro.json("workspace", "export", workspace, ".", "--output", str(out))
         rows["export"] = cost.seconds

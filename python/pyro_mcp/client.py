@@ -211,8 +211,7 @@ class Pyro:
         options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
         options += _source(exclude, gitignore, allow_changing, skip_unreadable)
         options += option("seed-path", seed_path) + option("name", name)
-        for key, value in (labels or {}).items():
-            options += option("label", f"{key}={value}")
+        options += _labels(labels)
         reply = self._call("workspace create", options, names=[environment])
         return cast(results.WorkspaceInfo, reply)
 
@@ -291,10 +290,8 @@ class Pyro:
         """
         options = flag("full", full) + option("from", old) + option("to", new)
         options += flag("no-freeze", not freeze) + flag("no-pin", not pin)
-        options += flag("gitignore", gitignore) + option("unified", context)
+        options += _filter(exclude, gitignore) + option("unified", context)
         options += flag("binary", binary)
-        for pattern in exclude:
-            options += option("exclude", pattern)
         reply = self._call("workspace diff", options, names=[workspace_id, *paths])
         return cast(results.Diff, reply)
 
@@ -401,8 +398,7 @@ class Pyro:
         given is as the source has it.
         """
         options = option("snapshot", snapshot) + option("tree", tree) + option("name", name)
-        for key, value in (labels or {}).items():
-            options += option("label", f"{key}={value}")
+        options += _labels(labels)
         options += flag("no-freeze", not freeze)
         options += option("vcpu-count", vcpu_count) + option("mem-mib", mem_mib)
         options += option("ttl-seconds", ttl_seconds)
@@ -618,13 +614,19 @@ def _machine(
 def _source(
     exclude: Sequence[str], gitignore: bool, allow_changing: bool, skip_unreadable: bool
 ) -> list[bytes]:
+    options = _filter(exclude, gitignore) + flag("allow-changing", allow_changing)
+    return options + flag("skip-unreadable", skip_unreadable)
+
+
+def _filter(exclude: Sequence[str], gitignore: bool) -> list[bytes]:
     patterns = [exclude] if isinstance(exclude, str) else exclude
-    return [
-        *(given for pattern in patterns for given in option("exclude", pattern)),
-        *flag("gitignore", gitignore),
-        *flag("allow-changing", allow_changing),
-        *flag("skip-unreadable", skip_unreadable),
-    ]
+    given = [word for pattern in patterns for word in option("exclude", pattern)]
+    return given + flag("gitignore", gitignore)
+
+
+def _labels(labels: Mapping[str, str] | None) -> list[bytes]:
+    pairs = (labels or {}).items()
+    return [word for key, value in pairs for word in option("label", f"{key}={value}")]
 
 
 def _execution(

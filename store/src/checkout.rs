@@ -89,10 +89,7 @@ impl Store {
         options: &CheckoutOptions,
         progress: &dyn Progress,
     ) -> Result<CheckoutReport> {
-        let key = self.baseline(baseline)?.key();
-        let times = TimesEntry { mtime: key.mtime, children: Some(key.times) };
-        let top = CheckoutItem::root(&self.get_root(key.root)?, Some(times));
-        let item = self.resolve(&top, path)?;
+        let item = self.resolve(&self.baseline_item(baseline)?, path)?;
         self.checkout(&item, dest, options, progress)
     }
 }

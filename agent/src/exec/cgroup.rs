@@ -107,8 +107,7 @@ impl Cgroups {
     }
 
     fn is(&self, state: &str) -> bool {
-        let events = fs::read_to_string(self.top.join("cgroup.events"));
-        events.is_ok_and(|events| events.lines().any(|line| line == state))
+        holds(&self.top, state).unwrap_or(false)
     }
 
     /// Kills all commands and waits until they are gone. Blocks.
@@ -121,13 +120,17 @@ impl Cgroups {
 fn wait_for(cgroup: &Path, state: &str, within: Duration) {
     let deadline = Instant::now() + within;
     while Instant::now() < deadline {
-        match fs::read_to_string(cgroup.join("cgroup.events")) {
-            Ok(events) if !events.lines().any(|line| line == state) => {
-                std::thread::sleep(LOOK_AGAIN);
-            }
+        match holds(cgroup, state) {
+            Ok(false) => std::thread::sleep(LOOK_AGAIN),
             _ => return,
         }
     }
+}
+
+/// Whether a cgroup is in this state, a line of its `cgroup.events`.
+fn holds(cgroup: &Path, state: &str) -> io::Result<bool> {
+    let events = fs::read_to_string(cgroup.join("cgroup.events"))?;
+    Ok(events.lines().any(|line| line == state))
 }
 
 /// All commands stand still while this exists.

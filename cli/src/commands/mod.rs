@@ -21,6 +21,7 @@ use std::io;
 use clap::CommandFactory;
 use clap_complete::{Shell as Generator, generate};
 use pyro_api::{Doctor, ErrorCode};
+use serde::Serialize;
 
 use crate::args::{Cli, Command, CompletionsArgs, ExecCommand, Shell, VmCommand, WorkspaceCommand};
 use crate::error::{Error, ExitCodes};
@@ -59,6 +60,28 @@ pub async fn dispatch(session: &Session, command: Command) -> Result<u8, Error> 
         Command::Daemon(command) => daemon::daemon(session, command).await,
         Command::Shim { .. } => Err(Error::usage("a shim is a process of its own")),
     }
+}
+
+/// `--id-only` asks for something that is no document.
+fn check_id_only(session: &Session, id_only: bool) -> Result<(), Error> {
+    if id_only && session.ui.json {
+        return Err(Error::usage("--id-only and --json exclude each other"));
+    }
+    Ok(())
+}
+
+/// Prints what was made, or its id and nothing else.
+fn made<R: Serialize>(
+    session: &Session,
+    made: &R,
+    id: &str,
+    id_only: bool,
+    human: impl FnOnce(&R) -> String,
+) -> Result<(), Error> {
+    if id_only {
+        return session.ui.text(&format!("{}\n", print::shown(id)));
+    }
+    session.ui.reply(made, human)
 }
 
 async fn doctor(session: &Session) -> Result<u8, Error> {

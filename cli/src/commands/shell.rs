@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{BytesText, ShellList, ShellRead, ShellReadReply, ShellWrite};
 
-use super::{OK, attach};
+use super::{OK, attach, check_id_only, made};
 use crate::args::{ShellCommand, ShellInput, ShellOpenArgs, ShellReadArgs, ShellWriteArgs};
 use crate::error::Error;
 use crate::print::{shell as print, shown, shown_lines};
@@ -43,14 +43,9 @@ pub async fn shell(session: &Session, command: ShellCommand) -> Result<u8, Error
 
 async fn open(session: &Session, args: ShellOpenArgs) -> Result<(), Error> {
     let id_only = args.id_only;
-    if id_only && session.ui.json {
-        return Err(Error::usage("--id-only and --json exclude each other"));
-    }
+    check_id_only(session, id_only)?;
     let info = session.call(&args.call()).await?;
-    if id_only {
-        return session.ui.text(&format!("{}\n", shown(&info.shell_id)));
-    }
-    session.ui.reply(&info, print::opened)
+    made(session, &info, &info.shell_id, id_only, print::opened)
 }
 
 async fn read(session: &Session, args: ShellReadArgs) -> Result<(), Error> {

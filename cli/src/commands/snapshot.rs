@@ -2,6 +2,7 @@
 
 use pyro_api::{SnapshotDelete, SnapshotList};
 
+use super::{check_id_only, made};
 use crate::args::{ForkArgs, ResetArgs, SnapshotCommand};
 use crate::error::Error;
 use crate::print::{snapshot as print, workspace};
@@ -32,12 +33,7 @@ pub async fn reset(session: &Session, args: ResetArgs) -> Result<(), Error> {
 
 pub async fn fork(session: &Session, args: ForkArgs) -> Result<(), Error> {
     let id_only = args.id_only;
-    if id_only && session.ui.json {
-        return Err(Error::usage("--id-only and --json exclude each other"));
-    }
+    check_id_only(session, id_only)?;
     let info = session.call(&args.call()?).await?;
-    if id_only {
-        return session.ui.text(&format!("{}\n", info.workspace_id));
-    }
-    session.ui.reply(&info, workspace::created)
+    made(session, &info, &info.workspace_id, id_only, workspace::created)
 }

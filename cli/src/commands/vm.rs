@@ -4,7 +4,7 @@ use pyro_api::{
     VmCreate, VmDelete, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
 };
 
-use super::{OK, exec};
+use super::{OK, check_id_only, exec, made};
 use crate::args::{VmCommand, VmCreateArgs};
 use crate::error::Error;
 use crate::print::vm as print;
@@ -43,12 +43,7 @@ pub async fn vm(session: &Session, command: VmCommand) -> Result<u8, Error> {
 
 async fn create(session: &Session, args: VmCreateArgs) -> Result<(), Error> {
     let id_only = args.id_only;
-    if id_only && session.ui.json {
-        return Err(Error::usage("--id-only and --json exclude each other"));
-    }
+    check_id_only(session, id_only)?;
     let info = session.call(&VmCreate::from(args)).await?;
-    if id_only {
-        return session.ui.text(&format!("{}\n", info.vm_id));
-    }
-    session.ui.reply(&info, print::created)
+    made(session, &info, &info.vm_id, id_only, print::created)
 }

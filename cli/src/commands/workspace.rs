@@ -5,7 +5,7 @@ use pyro_api::{
     WorkspaceStatus, WorkspaceStop,
 };
 
-use super::OK;
+use super::{OK, check_id_only, made};
 use super::{diff, exec, export, shell, snapshot};
 use crate::args::{CreateArgs, GitCommand, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
@@ -64,13 +64,8 @@ fn deleted(reply: &WorkspaceDeleteReply) -> String {
 
 async fn create(session: &Session, args: CreateArgs) -> Result<(), Error> {
     let id_only = args.id_only;
-    if id_only && session.ui.json {
-        return Err(Error::usage("--id-only and --json exclude each other"));
-    }
+    check_id_only(session, id_only)?;
     let info = session.call(&args.call()?).await?;
     session.ui.remarks(&info.workspace_seed.warnings, &info.workspace_seed.skipped);
-    if id_only {
-        return session.ui.text(&format!("{}\n", info.workspace_id));
-    }
-    session.ui.reply(&info, print::created)
+    made(session, &info, &info.workspace_id, id_only, print::created)
 }

@@ -69,7 +69,8 @@ pub fn letter(status: Status) -> char {
     }
 }
 
-fn slash(kind: ArtifactType) -> &'static str {
+/// What ends the name of a directory.
+pub fn slash(kind: ArtifactType) -> &'static str {
     if kind == ArtifactType::Directory { "/" } else { "" }
 }
 
@@ -88,17 +89,22 @@ fn within(path: &str, top: &str) -> bool {
 }
 
 /// The exact bytes of a path, as JSON has them.
-type Exact<'a> = (&'a str, Option<&'a str>);
+pub type Exact<'a> = (&'a str, Option<&'a str>);
 
 fn exact(entry: &DiffEntry) -> Exact<'_> {
     (&entry.path, entry.path_b64.as_deref())
 }
 
 /// Where an added entry came from: `R` or `C`, and the path.
-fn origin(entry: &DiffEntry) -> Option<(char, Exact<'_>)> {
+pub fn origin(entry: &DiffEntry) -> Option<(char, Exact<'_>)> {
     let moved = entry.renamed_from.as_deref().map(|from| (from, entry.renamed_from_b64.as_deref()));
     let copied = entry.copied_from.as_deref().map(|from| (from, entry.copied_from_b64.as_deref()));
     moved.map(|from| ('R', from)).or_else(|| copied.map(|from| ('C', from)))
+}
+
+/// What stands before the path that an entry came from.
+pub fn from_where(letter: char) -> &'static str {
+    if letter == 'C' { "copy of" } else { "from" }
 }
 
 fn shown_exact((text, b64): Exact<'_>) -> String {
@@ -159,13 +165,13 @@ fn aside(entry: &DiffEntry) -> String {
         notes.push(format!("mode {old} -> {new}"));
     }
     if let Some((letter, from)) = origin(entry) {
-        let what = if letter == 'C' { "copy of" } else { "from" };
-        notes.push(format!("{what} {}", shown_exact(from)));
+        notes.push(format!("{} {}", from_where(letter), shown_exact(from)));
     }
     if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) }
 }
 
-fn kind(kind: ArtifactType) -> &'static str {
+/// A word for it.
+pub fn kind(kind: ArtifactType) -> &'static str {
     match kind {
         ArtifactType::File => "file",
         ArtifactType::Directory => "directory",
@@ -289,4 +295,4 @@ fn totals(summary: &DiffSummary) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use pyro_api::{ArtifactType, DiffEntry, Status};
 
 use super::{hunks, named, text};
-use crate::print::diff::Line;
+use crate::print::diff::{self, Line, kind};
 use crate::print::{count, size};
 
 /// Bytes of the patch on one page.
@@ -37,33 +37,27 @@ pub fn card(
 ) -> io::Result<String> {
     let (letter, path) = named(line);
     let badge = format!("<b class=\"badge {letter}\">{letter}</b>");
-    let mut name = String::new();
-    let (note, entry) = match line {
+    let came = |letter, from: &str| {
+        let (what, from) = (diff::from_where(letter), text::line(from.as_bytes()));
+        format!("<bdi class=\"from\">{what} {from}</bdi>")
+    };
+    let (name, note, entry) = match line {
         Line::Entry(entry) => {
-            let copied = entry.copied_from.as_ref().map(|from| ("copy of ", from));
-            let from = entry.renamed_from.as_ref().map(|from| ("from ", from)).or(copied);
-            if let Some((what, from)) = from {
-                name += &format!("<bdi class=\"from\">{what}{}</bdi>", text::line(from.as_bytes()));
-            }
-            (notes(entry), Some(*entry))
+            let from = diff::origin(entry).map(|(letter, (from, _))| came(letter, from));
+            (from.unwrap_or_default(), notes(entry), Some(*entry))
         }
         Line::Same { letter, from, entry } => {
-            let what = if *letter == 'C' { "copy of " } else { "from " };
-            name += &format!("<bdi class=\"from\">{what}{}</bdi>", text::line(from.as_bytes()));
             let size = entry.new_size.map(size).unwrap_or_default();
-            (format!("unchanged · {size}"), None)
+            (came(*letter, from), format!("unchanged · {size}"), None)
         }
         Line::MovedDirectory(rename) => {
-            name +=
-                &format!("<bdi class=\"from\">from {}/</bdi>", text::line(rename.from.as_bytes()));
-            (count(rename.file_count, "file unchanged", "files unchanged"), None)
+            let files = count(rename.file_count, "file unchanged", "files unchanged");
+            (came('R', &format!("{}/", rename.from)), files, None)
         }
     };
     let slash = match line {
-        Line::Entry(DiffEntry { artifact_type: ArtifactType::Directory, .. })
-        | Line::Same { entry: DiffEntry { artifact_type: ArtifactType::Directory, .. }, .. }
-        | Line::MovedDirectory(_) => "/",
-        _ => "",
+        Line::Entry(entry) | Line::Same { entry, .. } => diff::slash(entry.artifact_type),
+        Line::MovedDirectory(_) => "/",
     };
     let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
     let (dir, file) = (text::line(&path[..at]), text::line(&path[at..]));
@@ -136,14 +130,6 @@ fn notes(entry: &DiffEntry) -> String {
         (None, None) => {}
     }
     notes.join(" · ")
-}
-
-fn kind(kind: ArtifactType) -> &'static str {
-    match kind {
-        ArtifactType::File => "file",
-        ArtifactType::Directory => "directory",
-        ArtifactType::Symlink => "link",
-    }
 }
 
 /// What is below the head, and whether it is folded at first; nothing if the head says it all.

@@ -39,28 +39,9 @@ fn reply(entries: Vec<DiffEntry>) -> DiffReply {
 
 fn entry(path: &str) -> DiffEntry {
     DiffEntry {
-        path: path.into(),
-        path_b64: None,
-        status: Status::Modified,
-        artifact_type: ArtifactType::File,
-        old_artifact_type: None,
-        text_patch: None,
-        old_hash: Some("aa".into()),
         new_hash: Some("bb".into()),
-        old_size: Some(10),
-        new_size: Some(2048),
-        old_mode: Some("644".into()),
         new_mode: Some("755".into()),
-        old_target: None,
-        new_target: None,
-        renamed_from: None,
-        renamed_from_b64: None,
-        copied_from: None,
-        copied_from_b64: None,
-        lines_added: None,
-        lines_removed: None,
-        patch_offset: None,
-        patch_len: None,
+        ..crate::print::diff::tests::entry(Status::Modified, path)
     }
 }
 

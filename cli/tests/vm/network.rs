@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::ifaddrs::getifaddrs;
 use serde_json::{Value, json};
 
-use crate::outside::{Outside, ip};
+use crate::outside::{self, Outside, ip};
 use crate::process::kill_daemon;
 use crate::push::random;
 use crate::support::{ENVIRONMENT, Home, pyro, told};
@@ -93,10 +93,12 @@ impl Listeners {
 
 /// The IPv4 addresses of this host's interfaces, without the loopback's.
 fn own_addresses() -> Vec<Ipv4Addr> {
-    let addresses = getifaddrs().unwrap().filter_map(|interface| {
-        Some(interface.address?.as_sockaddr_in()?.ip()).filter(|address| !address.is_loopback())
-    });
-    addresses.collect()
+    let addresses = getifaddrs().unwrap();
+    let addresses =
+        addresses.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    // Networks of tests that run beside this one come and go.
+    let lasts = |address: &Ipv4Addr| !address.is_loopback() && !outside::is_played(*address);
+    addresses.filter(lasts).collect()
 }
 
 fn create(home: &Home) -> String {

@@ -24,14 +24,20 @@ pub struct Outside {
     pub uploads: Receiver<Vec<u8>>,
 }
 
+/// The first of 65,536 addresses that the amateur radio's network keeps for tests.
+const NETWORK: Ipv4Addr = Ipv4Addr::new(44, 128, 0, 0);
+
+/// Whether an address is of those that tests play with.
+pub fn is_played(address: Ipv4Addr) -> bool {
+    address.octets()[..2] == NETWORK.octets()[..2]
+}
+
 impl Outside {
     /// Starts the server, which offers `content`; or why that cannot be done here.
     pub fn start(content: &[u8]) -> Result<Self, String> {
-        // A network of four addresses in 44.128.0.0/16, which the amateur radio's network keeps for
-        // tests; another one for each process.
+        // A network of four addresses, another one for each process.
         let block = (std::process::id() % (1 << 14)) << 2;
-        let address =
-            |last| Ipv4Addr::from_bits(Ipv4Addr::new(44, 128, 0, 0).to_bits() | block | last);
+        let address = |last| Ipv4Addr::from_bits(NETWORK.to_bits() | block | last);
         let (host, server) = (address(1), address(2));
         let interface = format!("pyro{}", std::process::id());
         let (sender, uploads) = channel();

@@ -91,6 +91,12 @@ impl TreePath {
         Some((Self(self.0[..parent].to_vec()), name))
     }
 
+    /// The directories above this path, innermost first; the last is the top.
+    pub fn ancestors(&self) -> impl Iterator<Item = TreePath> + use<> {
+        let above = |path: &TreePath| path.split_last().map(|(parent, _)| parent);
+        std::iter::successors(above(self), above)
+    }
+
     /// Whether this path is `other` or lies below it.
     pub fn starts_with(&self, other: &TreePath) -> bool {
         other.is_root()
@@ -176,6 +182,9 @@ mod tests {
         assert_eq!(parent.join(&name), path);
         assert_eq!(TreePath::parse(b"a").unwrap().split_last().unwrap().0, TreePath::root());
         assert!(TreePath::root().split_last().is_none());
+        let above = TreePath::parse(b"a/b/c").unwrap().ancestors();
+        assert_eq!(above.map(|dir| dir.to_string()).collect::<Vec<_>>(), ["a/b", "a", "."]);
+        assert_eq!(TreePath::root().ancestors().count(), 0);
     }
 
     #[test]

@@ -73,6 +73,24 @@ impl Captured {
 }
 
 impl Workspace {
+    /// A tree that is known by a name, or `/workspace` as it is now, with this content.
+    pub async fn obtain(
+        &self,
+        name: Option<&str>,
+        content: Content,
+        freeze: bool,
+        events: &Events,
+    ) -> Result<Captured> {
+        match name {
+            Some(name) => self.named(name, &content).await,
+            None => {
+                let _in_use = self.in_use().await?;
+                let how = Capture { full: false, freeze, content };
+                self.capture(&how, events).await?.steady()
+            }
+        }
+    }
+
     /// Looks at `/workspace` as it is now.
     pub async fn capture(&self, how: &Capture, events: &Events) -> Result<Captured> {
         let mut paused_us = 0;
@@ -86,10 +104,9 @@ impl Workspace {
                 if let Some(still) = still {
                     paused_us += still.end().await?.paused_us;
                 }
-                let (merged, deltas, _) = self.look(false).await?;
+                let (_, deltas, _) = self.look(false).await?;
                 events.progress("fetch", "", 0, None);
                 self.fetch(how.content.wanted(&deltas), &deltas).await?;
-                drop(merged);
                 ahead = true;
                 continue;
             }
@@ -222,12 +239,8 @@ fn find(record: &Record, name: &str) -> Result<(StoredTree, bool)> {
             name: escape(name.as_bytes()),
         });
     };
-    let kept = record.snapshots.values().map(|snapshot| snapshot.tree);
-    let kept = kept.chain([record.baseline_tree, record.lower]).find(|tree| tree.id == id);
-    if let Some(tree) = kept {
-        return Ok((tree, true));
-    }
-    let shown = record.reviewed.iter().find(|shown| shown.tree.id == id);
-    let shown = shown.map(|shown| (shown.tree, shown.whole));
-    shown.ok_or_else(|| Error::TreeChanged { wanted: id.to_string(), changed: Vec::new() })
+    let whole = record.whole_trees().find(|tree| tree.id == id).map(|tree| (tree, true));
+    let shown = || record.reviewed.iter().find(|shown| shown.tree.id == id);
+    let found = whole.or_else(|| shown().map(|shown| (shown.tree, false)));
+    found.ok_or_else(|| Error::TreeChanged { wanted: id.to_string(), changed: Vec::new() })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,13 +161,18 @@ impl Manager {
             last_command: None,
         };
         let unborn = self.register(record, call.ttl_seconds.map(Duration::from_secs))?;
-        let (catalog, scratch) = (self.catalog(), unborn.workspace().scratch());
+        self.make_scratch(unborn.workspace().scratch()).await?;
+        Ok(unborn)
+    }
+
+    /// Makes an empty scratch disk in this file.
+    pub(super) async fn make_scratch(&self, scratch: PathBuf) -> Result<()> {
+        let catalog = self.catalog();
         blocking(move |_| {
             let template = catalog.ensure_scratch_template()?;
             Ok(clone_scratch(&template, &scratch)?)
         })
-        .await?;
-        Ok(unborn)
+        .await
     }
 
     async fn seed(&self, call: &WorkspaceCreate, events: &Events) -> Result<Seeded> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pyro_api::{DiffReply, Hidden, OutputStream, WorkspaceDiff};
+use pyro_api::{DiffReply, OutputStream, WorkspaceDiff};
 use pyro_format::{Delta, Node, RootNode, TreePath, diff};
 use pyro_store::Store;
 
@@ -47,7 +47,7 @@ impl Workspace {
         let filter = Filter::new(call)?;
         let _hold = self.store.hold();
         let wanted = if call.patch { Content::Patchable } else { Content::None };
-        let mut shown = match &call.to {
+        let shown = match &call.to {
             Some(name) => {
                 if call.full || call.no_pin || call.no_freeze {
                     return Err(Error::Invalid(
@@ -66,40 +66,30 @@ impl Workspace {
         };
         let from = call.from.as_deref().unwrap_or(BASELINE);
         let old = self.named(from, &wanted).await?.tree;
-        if from != BASELINE {
-            let (store, old, new) = (self.store.clone(), old.root, shown.tree.root);
-            shown.deltas = blocking(move |_| Ok(deltas(&StoredNodes(&store), &old, &new)?)).await?;
-        }
-        let (store, new) = (self.store.clone(), shown.tree.root);
-        let hidden;
-        (shown, hidden) = blocking(move |_| {
-            let hidden = filter.apply(&store, &new, &mut shown.deltas)?;
-            Ok((shown, hidden))
-        })
-        .await?;
-        let moves = renames::find(&shown.deltas);
-        let plan = if call.patch {
-            plan_patch(&shown.deltas, &moves, &shown.unsteady)
-        } else {
-            vec![Carried::No; shown.deltas.len()]
-        };
-        let answer = self.answer(call, old, shown, moves, plan, events).await?;
-        Ok(DiffReply { hidden, ..answer })
+        self.answer(call, filter, old, shown, events).await
     }
 
     async fn answer(
         &self,
         call: &WorkspaceDiff,
+        filter: Filter,
         old: StoredTree,
-        shown: Captured,
-        moves: Moves,
-        plan: Vec<Carried>,
+        mut shown: Captured,
         events: &Events,
     ) -> Result<DiffReply> {
         let (record, store, events) = (self.record(), self.store.clone(), events.clone());
-        let stream = call.stream;
+        let (patch, stream) = (call.patch, call.stream);
         let form = Form { context: call.context.unwrap_or(patch::CONTEXT), binary: call.binary };
         blocking(move |_| {
+            if old.id != record.baseline_tree.id {
+                shown.deltas = deltas(&StoredNodes(&store), &old.root, &shown.tree.root)?;
+            }
+            let hidden = filter.apply(&store, &shown.tree.root, &mut shown.deltas)?;
+            let moves = renames::find(&shown.deltas);
+            let plan = match patch {
+                true => plan_patch(&shown.deltas, &moves, &shown.unsteady),
+                false => vec![Carried::No; shown.deltas.len()],
+            };
             let mut listed: Vec<_> =
                 shown.deltas.iter().map(|delta| entries::entry(delta, &moves)).collect();
             let mut summary = entries::summary(&listed);
@@ -140,7 +130,7 @@ impl Workspace {
                 entries: listed,
                 renames: entries::renames(&moves),
                 skipped: shown.skipped,
-                hidden: Hidden::default(),
+                hidden,
                 patch: String::from_utf8_lossy(&whole).into_owned(),
                 patch_b64: entries::b64(&whole),
                 patch_truncated: truncated,
@@ -181,15 +171,7 @@ fn plan_patch(deltas: &[Delta], moves: &Moves, unsteady: &[TreePath]) -> Vec<Car
         .filter(|delta| delta.old.is_some() && !is_dir(&delta.old) && is_dir(&delta.new))
         .map(|delta| &delta.path)
         .collect();
-    let is_blocked = |path: &TreePath| {
-        let mut above = path.split_last();
-        std::iter::from_fn(|| {
-            let (parent, _) = above.take()?;
-            above = parent.split_last();
-            Some(parent)
-        })
-        .any(|parent| blocked.contains(&parent))
-    };
+    let is_blocked = |path: &TreePath| path.ancestors().any(|dir| blocked.contains(&dir));
     let mut sources = HashSet::new();
     let mut plan: Vec<Carried> = deltas
         .iter()

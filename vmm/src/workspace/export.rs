@@ -7,11 +7,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use pyro_api::{ArtifactType, BytesText, Export, ExportReply, OutputStream};
-use pyro_format::{Delta, TimesEntry, TreePath, escape};
-use pyro_store::{CheckoutItem, CheckoutOptions, CheckoutReport, Store};
+use pyro_format::{Delta, TreePath, escape};
+use pyro_store::{CheckoutOptions, CheckoutReport, Store};
 
-use super::capture::{Capture, Captured, Content};
+use super::capture::{Captured, Content};
 use super::merge::TimedTree;
+use super::nodes::item;
 use super::select::Selection;
 use super::{Workspace, entries, hazards, path};
 use crate::error::{Error, Result};
@@ -29,13 +30,6 @@ enum Output {
     Stream,
 }
 
-/// What goes there.
-struct Taken {
-    tree: TimedTree,
-    /// What of the tree; none: a selection of it, all of which is taken.
-    single: Option<TreePath>,
-}
-
 impl Workspace {
     /// Writes parts of `/workspace`, as it is now or as it was in a tree that was shown, to the host.
     pub async fn export(&self, call: &Export, events: &Events) -> Result<ExportReply> {
@@ -44,14 +38,8 @@ impl Workspace {
         let output = output(call)?;
         let _hold = self.store.hold();
         let content = Content::Below(paths.clone());
-        let captured = match &call.tree {
-            Some(name) => self.named(name, &content).await?,
-            None => {
-                let _in_use = self.in_use().await?;
-                let how = Capture { full: false, freeze: !call.no_freeze, content };
-                self.capture(&how, events).await?.steady()?
-            }
-        };
+        let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
+        let captured = self.obtain(name, content, freeze, events).await?;
         let Captured { tree, deltas, skipped, stats, .. } = captured;
         let below = |delta: &&Delta| paths.iter().any(|top| delta.path.starts_with(top));
         let warnings = paths.iter().flat_map(|path| hazards::warnings(&deltas, path)).collect();
@@ -62,15 +50,15 @@ impl Workspace {
             (false, [_]) => None,
             (false, paths) => Some(Selection::of_paths(paths)),
         };
-        let single = selection.is_none().then(|| paths[0].clone());
+        let single = paths[0].clone();
         let (store, force, events) = (self.store.clone(), call.force, events.clone());
         let (kind, written) = blocking(move |cancelled| {
             let progress = StoreProgress::new(&events, "write", cancelled);
-            let tree = match selection {
-                Some(selection) => selection.take(&store, &tree.into())?,
-                None => tree.into(),
+            let (tree, path) = match selection {
+                Some(selection) => (selection.take(&store, &tree.into())?, TreePath::root()),
+                None => (tree.into(), single),
             };
-            write(&store, &Taken { tree, single }, &output, force, &progress, &events)
+            write(&store, &tree, &path, &output, force, &progress, &events)
         })
         .await?;
         let absolute = path::absolute(&paths[0]);
@@ -110,35 +98,33 @@ fn output(call: &Export) -> Result<Output> {
     Ok(if call.archive { Output::Archive(to) } else { Output::Tree(to) })
 }
 
+/// Writes what a tree has at a path.
 fn write(
     store: &Store,
-    taken: &Taken,
+    tree: &TimedTree,
+    path: &TreePath,
     output: &Output,
     force: bool,
     progress: &StoreProgress,
     events: &Events,
 ) -> Result<(ArtifactType, CheckoutReport)> {
-    let times = TimesEntry { mtime: taken.tree.mtime, children: Some(taken.tree.times) };
-    let top = CheckoutItem::root(&taken.tree.root, Some(times));
-    let alone = taken.single.clone().unwrap_or_default();
-    let mut item = store.resolve(&top, &alone)?;
-    let kind = entries::kind(&item.node);
+    let mut taken = store.resolve(&item(tree), path)?;
+    let kind = entries::kind(&taken.node);
     // An archive of one file holds it under its name.
     if kind != ArtifactType::Directory && !matches!(output, Output::Tree(_)) {
-        let single = Selection::of_paths(std::slice::from_ref(&alone)).take(store, &taken.tree)?;
-        let parent = alone.split_last().map(|(parent, _)| parent).unwrap_or_default();
-        let times = TimesEntry { mtime: single.mtime, children: Some(single.times) };
-        item = store.resolve(&CheckoutItem::root(&single.root, Some(times)), &parent)?;
+        let alone = Selection::of_paths(std::slice::from_ref(path)).take(store, tree)?;
+        let parent = path.ancestors().next().unwrap_or_default();
+        taken = store.resolve(&item(&alone), &parent)?;
     }
     let written = match output {
         Output::Tree(to) => {
             let options = CheckoutOptions { force, ..CheckoutOptions::default() };
-            store.checkout(&item, to, &options, progress)?
+            store.checkout(&taken, to, &options, progress)?
         }
-        Output::Archive(to) => store.archive_to(&item, to, force, progress)?,
+        Output::Archive(to) => store.archive_to(&taken, to, force, progress)?,
         Output::Stream => {
             let mut out = io::BufWriter::with_capacity(PIECE, Sent { events, offset: 0 });
-            let report = store.archive(&item, &mut out, progress)?;
+            let report = store.archive(&taken, &mut out, progress)?;
             out.flush().map_err(|_| Error::Cancelled)?;
             report
         }

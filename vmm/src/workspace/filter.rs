@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyro_api::{Hidden, WorkspaceDiff};
-use pyro_format::{Delta, Node, RootNode, TreePath};
+use pyro_format::{Delta, EntryName, Node, RootNode, TreePath};
 use pyro_store::{Excludes, Ignores, Store};
 
+use super::nodes::start_of_file;
 use super::path;
 use crate::error::{Error, Result};
 
@@ -36,7 +37,8 @@ impl Filter {
     /// what was added, as git does; what the older tree has is never ignored.
     pub fn apply(&self, store: &Store, new: &RootNode, deltas: &mut Vec<Delta>) -> Result<Hidden> {
         let mut hidden = Hidden::default();
-        let mut ignored = Ignored { store, new, known: HashMap::new() };
+        let name = EntryName::parse(b".gitignore").map_err(|e| Error::Invalid(e.to_string()))?;
+        let mut ignored = Ignored { store, new, name, known: HashMap::new() };
         let mut kept = Vec::with_capacity(deltas.len());
         for delta in deltas.drain(..) {
             let inside = |top: &TreePath| delta.path.starts_with(top);
@@ -58,8 +60,8 @@ impl Filter {
         if self.excludes.is_empty() {
             return false;
         }
-        let mut above = parents(&delta.path);
-        above.any(|dir| !dir.is_root() && self.excludes.exclude(dir.as_bytes(), true))
+        let mut above = delta.path.ancestors().filter(|dir| !dir.is_root());
+        above.any(|dir| self.excludes.exclude(dir.as_bytes(), true))
             || self.excludes.exclude(delta.path.as_bytes(), is_dir(delta))
     }
 }
@@ -68,15 +70,15 @@ impl Filter {
 struct Ignored<'a> {
     store: &'a Store,
     new: &'a RootNode,
+    /// What they are called.
+    name: EntryName,
     known: HashMap<TreePath, Option<Arc<Ignores>>>,
 }
 
 impl Ignored<'_> {
     fn has(&mut self, delta: &Delta) -> Result<bool> {
-        let mut below: Vec<(TreePath, bool)> =
-            parents(&delta.path).filter(|dir| !dir.is_root()).map(|dir| (dir, true)).collect();
-        below.push((delta.path.clone(), is_dir(delta)));
-        for (path, is_dir) in below {
+        let above = delta.path.ancestors().filter(|dir| !dir.is_root()).map(|dir| (dir, true));
+        for (path, is_dir) in above.chain([(delta.path.clone(), is_dir(delta))]) {
             let Some((parent, _)) = path.split_last() else { continue };
             let ignores = self.of(&parent)?;
             if ignores.is_some_and(|ignores| ignores.ignore(path.as_bytes(), is_dir)) {
@@ -95,7 +97,8 @@ impl Ignored<'_> {
             Some((parent, _)) => self.of(&parent)?,
             None => None,
         };
-        let lines = self.ignore_file(dir)?;
+        let file = dir.join(&self.name);
+        let lines = start_of_file(self.store, self.new, &file, IGNORE_FILE)?;
         let found = match lines {
             Some(lines) => Ignores::parse(dir.as_bytes(), &lines, above),
             None => above,
@@ -103,36 +106,8 @@ impl Ignored<'_> {
         self.known.insert(dir.clone(), found.clone());
         Ok(found)
     }
-
-    fn ignore_file(&self, dir: &TreePath) -> Result<Option<Vec<u8>>> {
-        let mut tree = self.store.get_tree(self.new.tree)?;
-        for name in dir.names() {
-            let below = match tree.get(name.as_bytes()).map(|entry| &entry.node) {
-                Some(Node::Dir { tree, .. }) => *tree,
-                _ => return Ok(None),
-            };
-            tree = self.store.get_tree(below)?;
-        }
-        match tree.get(b".gitignore").map(|entry| &entry.node) {
-            Some(Node::File { size, content, .. }) => {
-                Ok(Some(self.store.read_file_range(*content, *size, 0, IGNORE_FILE)?))
-            }
-            _ => Ok(None),
-        }
-    }
 }
 
 fn is_dir(delta: &Delta) -> bool {
     matches!(delta.new.as_ref().or(delta.old.as_ref()), Some(Node::Dir { .. }))
-}
-
-/// The directories above a path, from the top.
-fn parents(path: &TreePath) -> impl Iterator<Item = TreePath> + use<> {
-    let mut all = Vec::new();
-    let mut at = path.split_last();
-    while let Some((parent, _)) = at {
-        at = parent.split_last();
-        all.push(parent);
-    }
-    all.into_iter().rev()
 }

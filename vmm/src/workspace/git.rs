@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use pyro_api::{BytesText, GitFetch, GitFetchReply};
-use pyro_format::{Delta, EntryName, Node, TimesEntry, TreePath, escape};
-use pyro_store::{CheckoutItem, CheckoutOptions, Store};
+use pyro_format::{Delta, EntryName, Node, RootNode, TreePath, escape};
+use pyro_store::{CheckoutOptions, Store};
 use tokio::process::Command;
 
 use super::Workspace;
-use super::capture::{Capture, Captured, Content};
+use super::capture::{Captured, Content};
 use super::merge::TimedTree;
+use super::nodes::{item, start_of_file};
 use super::select::Selection;
 use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
@@ -51,14 +52,8 @@ impl Workspace {
         let _hold = self.store.hold();
         let inside = TreePath::parse(b".git").map_err(|error| Error::Invalid(error.to_string()))?;
         let content = Content::Below(vec![inside]);
-        let captured = match &call.tree {
-            Some(name) => self.named(name, &content).await?,
-            None => {
-                let _in_use = self.in_use().await?;
-                let how = Capture { full: false, freeze: !call.no_freeze, content };
-                self.capture(&how, events).await?.steady()?
-            }
-        };
+        let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
+        let captured = self.obtain(name, content, freeze, events).await?;
         let Captured { tree, deltas, stats, .. } = captured;
         let dir = self.dir.join(SCRATCH);
         let cleared = ScratchDir::new(dir.clone())?;
@@ -72,7 +67,7 @@ impl Workspace {
         let (store, objects, events) = (self.store.clone(), bare.join("objects"), events.clone());
         let commit = blocking(move |cancelled| {
             let progress = StoreProgress::new(&events, "write", cancelled);
-            let head = Refs::new(&store, &tree.into()).head()?;
+            let head = Refs { store: &store, root: &tree.root }.head()?;
             take_objects(&store, &tree.into(), deltas, &objects, &progress)?;
             Ok(head)
         })
@@ -120,9 +115,8 @@ fn take_objects(
         return fs::create_dir(to).map_err(Error::io("create", to));
     }
     let part = Selection::of_changes(&new, &[TreePath::root()]).take(store, tree)?;
-    let times = TimesEntry { mtime: part.mtime, children: Some(part.times) };
     let inside = TreePath::parse(b".git/objects").map_err(|e| Error::Invalid(e.to_string()))?;
-    let objects = store.resolve(&CheckoutItem::root(&part.root, Some(times)), &inside)?;
+    let objects = store.resolve(&item(&part), &inside)?;
     let options = CheckoutOptions { durable: false, ..CheckoutOptions::default() };
     store.checkout(&objects, to, &options, progress)?;
     Ok(())
@@ -144,15 +138,10 @@ fn is_object(path: &TreePath) -> bool {
 /// The refs of a guest's repository, as files of a stored tree.
 struct Refs<'a> {
     store: &'a Store,
-    top: CheckoutItem,
+    root: &'a RootNode,
 }
 
-impl<'a> Refs<'a> {
-    fn new(store: &'a Store, tree: &TimedTree) -> Self {
-        let times = TimesEntry { mtime: tree.mtime, children: Some(tree.times) };
-        Self { store, top: CheckoutItem::root(&tree.root, Some(times)) }
-    }
-
+impl Refs<'_> {
     /// The commit that is checked out, as the guest writes it.
     fn head(&self) -> Result<String> {
         let none = |what: &str| Error::Git {
@@ -172,16 +161,8 @@ impl<'a> Refs<'a> {
 
     fn read(&self, path: &[u8]) -> Result<Option<String>> {
         let Ok(path) = TreePath::parse(path) else { return Ok(None) };
-        match self.store.resolve(&self.top, &path) {
-            Ok(CheckoutItem { node: Node::File { size, content, .. }, .. }) => {
-                let bytes = self.store.read_file_range(content, size, 0, REFS)?;
-                Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
-            }
-            Ok(_) | Err(pyro_store::Error::NoEntry(_) | pyro_store::Error::WrongKind { .. }) => {
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
+        let bytes = start_of_file(self.store, self.root, &path, REFS)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
     }
 }
 

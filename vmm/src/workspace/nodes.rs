@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pyro_format::{TimesId, TimesNode, Tree, TreeId, TreeSource};
-use pyro_store::{Store, StoreWriter};
+use pyro_format::{
+    Node, RootNode, TimesEntry, TimesId, TimesNode, Tree, TreeId, TreePath, TreeSource,
+};
+use pyro_store::{CheckoutItem, Store, StoreWriter};
 
 use super::merge::{Merged, Nodes, TimedTree};
 
@@ -59,12 +61,36 @@ pub fn store_nodes(writer: &mut StoreWriter, merged: &Merged) -> Result<(), pyro
     Ok(())
 }
 
+/// A stored tree as something to read, check out or archive.
+pub fn item(tree: &TimedTree) -> CheckoutItem {
+    let times = TimesEntry { mtime: tree.mtime, children: Some(tree.times) };
+    CheckoutItem::root(&tree.root, Some(times))
+}
+
+/// The start of a regular file of a stored tree, at most `len` bytes; none if there is none.
+pub fn start_of_file(
+    store: &Store,
+    root: &RootNode,
+    path: &TreePath,
+    len: usize,
+) -> Result<Option<Vec<u8>>, pyro_store::Error> {
+    match store.resolve(&CheckoutItem::root(root, None), path) {
+        Ok(CheckoutItem { node: Node::File { size, content, .. }, .. }) => {
+            store.read_file_range(content, size, 0, len).map(Some)
+        }
+        Ok(_) | Err(pyro_store::Error::NoEntry(_) | pyro_store::Error::WrongKind { .. }) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The tree of an empty `/workspace`, stored.
 pub fn store_empty(store: &Store, mode: u16) -> Result<TimedTree, pyro_store::Error> {
     let mut writer = store.writer()?;
     let tree = writer.put_tree(&Tree::default())?;
     let times = writer.put_times(&TimesNode::default())?;
-    let root = pyro_format::RootNode { mode: pyro_format::Mode::new(mode), tree };
+    let root = RootNode { mode: pyro_format::Mode::new(mode), tree };
     writer.put_root(&root)?;
     writer.commit()?;
     Ok(TimedTree { root, times, mtime: pyro_format::Mtime::default() })

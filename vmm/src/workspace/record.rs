@@ -198,11 +198,11 @@ impl Record {
         whole
     }
 
-    /// Trees of which the store holds all.
+    /// Trees of which the store holds all, those with names first.
     pub fn whole_trees(&self) -> impl Iterator<Item = StoredTree> {
         let shown = self.reviewed.iter().filter(|shown| shown.whole).map(|shown| shown.tree);
         let kept = self.snapshots.values().map(|snapshot| snapshot.tree);
-        [self.baseline_tree, self.lower].into_iter().chain(kept).chain(shown)
+        kept.chain([self.baseline_tree, self.lower]).chain(shown)
     }
 
     /// Notes that the content of a whole tree is accounted for.

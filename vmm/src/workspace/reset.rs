@@ -9,14 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyro_api::{WorkspaceCreate, WorkspaceFork, WorkspaceInfo, WorkspaceReset};
-use pyro_image::clone_scratch;
 
 use super::Workspace;
-use super::capture::{BASELINE, Capture, Content};
+use super::capture::{BASELINE, Content};
 use super::create::Seeded;
 use super::record::{Kind, StoredTree};
 use crate::error::{Error, Result};
-use crate::events::{Events, blocking};
+use crate::events::Events;
 use crate::manager::Manager;
 
 /// Name of the scratch disk's file, before its number and `.img`.
@@ -39,7 +38,7 @@ impl Manager {
         let tree = workspace.named(name, &Content::All).await?.tree;
         let record = workspace.record();
         let plan = self.boot_plan(&record.environment, Some(&record.image)).await?;
-        let (catalog, workspace) = (self.catalog(), workspace.clone());
+        let (manager, workspace) = (self.clone(), workspace.clone());
         events.progress("reset", "", 0, None);
         let resetting = tokio::spawn(async move {
             let _hold = hold;
@@ -47,11 +46,7 @@ impl Manager {
             workspace.refuse_transition()?;
             let resets = workspace.record().resets + 1;
             let scratch = workspace.dir.join(scratch_name(resets));
-            blocking(move |_| {
-                let template = catalog.ensure_scratch_template()?;
-                Ok(clone_scratch(&template, &scratch)?)
-            })
-            .await?;
+            manager.make_scratch(scratch).await?;
             workspace.pull_plug().await?;
             workspace.settle_execs().await;
             workspace.start_over(resets, tree)?;
@@ -72,15 +67,8 @@ impl Manager {
         // Held until the fork is on record: its baseline may be on no other record then.
         let seeding = self.seeding().await;
         let hold = self.store().hold();
-        let tree = match &call.tree {
-            Some(name) => source.named(name, &Content::All).await?.tree,
-            None => {
-                let _in_use = source.in_use().await?;
-                let freeze = !call.no_freeze;
-                let how = Capture { full: false, freeze, content: Content::All };
-                source.capture(&how, events).await?.steady()?.tree
-            }
-        };
+        let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
+        let tree = source.obtain(name, Content::All, freeze, events).await?.tree;
         let record = source.record();
         let create = WorkspaceCreate {
             environment: record.environment,

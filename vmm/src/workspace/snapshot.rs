@@ -8,7 +8,7 @@ use pyro_api::{
 use pyro_format::{RootId, escape};
 
 use super::Workspace;
-use super::capture::{BASELINE, Capture, Content};
+use super::capture::{BASELINE, Content};
 use super::create::check_name;
 use super::record::Snapshot;
 use crate::error::{Error, Result};
@@ -27,15 +27,8 @@ impl Workspace {
         check_snapshot_name(&call.name)?;
         self.refuse_snapshot(&call.name)?;
         let _hold = self.store.hold();
-        let captured = match &call.tree {
-            Some(name) => self.named(name, &Content::All).await?,
-            None => {
-                let _in_use = self.in_use().await?;
-                let freeze = !call.no_freeze;
-                let how = Capture { full: false, freeze, content: Content::All };
-                self.capture(&how, events).await?.steady()?
-            }
-        };
+        let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
+        let captured = self.obtain(name, Content::All, freeze, events).await?;
         let snapshot = Snapshot {
             tree: captured.tree,
             changes: captured.deltas.len() as u64,

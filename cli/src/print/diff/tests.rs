@@ -1,6 +1,7 @@
 use super::*;
 
-fn entry(status: Status, path: &str) -> DiffEntry {
+/// A file; of one that is on both sides nothing but the size differs.
+pub fn entry(status: Status, path: &str) -> DiffEntry {
     let (old, new) = match status {
         Status::Added => (None, Some("644")),
         Status::Deleted => (Some("644"), None),
