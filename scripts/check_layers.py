@@ -19,8 +19,9 @@ MAY_KNOW = {
     "pyro-api": set(),
     "pyro-machine": {"pyro-durable"},
     "pyro-image": {"pyro-durable"},
+    "pyro-apply": {"pyro-durable", "pyro-format", "pyro-store"},
     "pyro-vmm": {
-        "pyro-api", "pyro-durable", "pyro-format", "pyro-image", "pyro-machine", "pyro-proto", "pyro-store",
+        "pyro-api", "pyro-apply", "pyro-durable", "pyro-format", "pyro-image", "pyro-machine", "pyro-proto", "pyro-store",
     },
     "pyro-mcp": {"pyro-api"},
     "pyro-cli": {"pyro-api", "pyro-format", "pyro-machine", "pyro-mcp", "pyro-vmm"},
@@ -34,6 +35,7 @@ MUST_NOT_KNOW = {
     "pyro-agent": {"sled", "axum", "hyper"},
     "pyro-machine": {"sled", "axum", "hyper"},
     "pyro-image": NETWORK | {"sled"},
+    "pyro-apply": NETWORK | {"sled"},
     "pyro-api": {"sled", "axum"},
     "pyro-mcp": {"sled", "fuser", "clap", "anstream"},
     "pyro-cli": {"sled", "axum", "fuser"},
@@ -49,6 +51,7 @@ NEVER_NAMES = {
     "pyro-mcp": (SILENT, "standard output belongs to the protocol"),
     "pyro-machine": (r"pyro_(proto|agent|store)|" + SILENT, "knows nothing of what runs in the guest"),
     "pyro-image": (r"pyro_(machine|store|vmm)|" + SILENT, "knows no machine, no workspace, no store"),
+    "pyro-apply": (r"pyro_(machine|proto|vmm)|" + SILENT, "knows no machine and no workspace"),
 }
 
 
