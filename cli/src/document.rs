@@ -1,12 +1,13 @@
 //! Documents of `--json` that no single call answers.
 
-use pyro_api::{DiffReply, ExportReply, LogEntry};
+use pyro_api::{ApplyReply, DiffReply, ExportReply, LogEntry};
 use serde::Serialize;
 
 /// What became of a workspace of `pyro here`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    Applied,
     Exported,
     Kept,
     Discarded,
@@ -25,6 +26,8 @@ pub struct HereDocument {
     pub diff: DiffReply,
     /// Where the result went, when it was exported.
     pub export: Option<ExportReply>,
+    /// What was brought into the directory, when it was applied.
+    pub apply: Option<ApplyReply>,
 }
 
 /// `pyro demo --json`

@@ -10,16 +10,17 @@ use pyro_api::{
     ExecStart, Export, GitFetch, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal,
     SnapshotCreate, StoreCat, StoreCheckout, StoreDiff, StoreExportBundle, StoreGc,
     StoreImportBundle, StoreIngest, StoreLs, StoreMount, SyncPush, VmCreate, VmExec,
-    WorkspaceCreate, WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceReset,
+    WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate, WorkspaceDiff, WorkspaceExec,
+    WorkspaceFork, WorkspaceReset,
 };
 
 use crate::args::{
-    CreateArgs, DiffArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef, ExecStartArgs,
-    ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs, GitFetchArgs, HereArgs, KEPT, PushArgs,
-    ResetArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef, ShellSignalArgs,
-    SnapshotCreateArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs, StoreExportBundleArgs,
-    StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs, StoreMountArgs,
-    StoreTreeArgs, StoredArgs, VmCreateArgs, VmExecArgs,
+    ApplyArgs, CreateArgs, DiffArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef,
+    ExecStartArgs, ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs, GitFetchArgs, HereArgs, KEPT,
+    PushArgs, ResetArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef,
+    ShellSignalArgs, SnapshotCreateArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs,
+    StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs,
+    StoreMountArgs, StoreTreeArgs, StoredArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -325,6 +326,27 @@ impl DiffArgs {
             binary: self.binary,
             ..WorkspaceDiff::of(self.workspace_id.clone())
         }
+    }
+}
+
+impl ApplyArgs {
+    /// The call, or only its plan.
+    pub fn call(&self, dry_run: bool) -> Result<WorkspaceApply, Error> {
+        Ok(WorkspaceApply {
+            workspace_id: self.workspace_id.clone(),
+            host_path: absolute(&self.host_dir)?,
+            elsewhere: self.elsewhere,
+            dry_run,
+            beside: self.beside,
+            tree: self.stored.clone().name()?,
+            no_freeze: self.freeze.no_freeze,
+        })
+    }
+
+    /// The call that takes back.
+    pub fn undo(self) -> Result<WorkspaceApplyUndo, Error> {
+        let host_path = absolute(&self.host_dir)?;
+        Ok(WorkspaceApplyUndo { workspace_id: self.workspace_id, host_path })
     }
 }
 

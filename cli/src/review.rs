@@ -113,14 +113,14 @@ fn facts(reply: &DiffReply, more: usize) -> String {
     page += &format!("<dt>Tree</dt><dd>{}</dd>\n", id(&reply.tree));
     let what = if reply.from_tree == reply.baseline_tree { " (the baseline)" } else { "" };
     page += &format!("<dt>Compared with</dt><dd>{}{what}</dd>\n", id(&reply.from_tree));
-    let export = format!(
-        "pyro workspace export {} . --output DIR --tree {}",
-        reply.workspace_id, reply.tree
-    );
-    page += &format!(
-        "<dt>Take exactly this</dt><dd><code class=\"command\">{}</code></dd>\n",
-        text::line(export.as_bytes())
-    );
+    let (workspace, tree) = (&reply.workspace_id, &reply.tree);
+    for (what, command) in [
+        ("Bring exactly this home", format!("pyro workspace apply {workspace} DIR --tree {tree}")),
+        ("Copy it", format!("pyro workspace export {workspace} . --output DIR --tree {tree}")),
+    ] {
+        let command = text::line(command.as_bytes());
+        page += &format!("<dt>{what}</dt><dd><code class=\"command\">{command}</code></dd>\n");
+    }
     page += "</dl>\n";
     let mut remarks = Vec::new();
     remarks.extend(diff::hidden(&reply.hidden));

@@ -322,6 +322,41 @@ class Pyro:
         reply = self._call("workspace export", options, names=[workspace_id, path, *more_paths])
         return cast(results.Export, reply)
 
+    def apply_workspace(
+        self,
+        workspace_id: str,
+        host_path: Path,
+        *,
+        dry_run: bool = False,
+        tree: str | None = None,
+        snapshot: str | None = None,
+        beside: bool = False,
+        elsewhere: bool = False,
+        freeze: bool = True,
+    ) -> results.Apply:
+        """Brings the changes into the directory that the workspace was seeded from.
+
+        What changed on one side alone is taken; texts that changed on both sides in different
+        places are merged; all else is a conflict, counted in `summary`, and stays as the host has
+        it. After an error the directory is as it was. `dry_run`: only plan. `tree`: exactly the
+        changes that `diff_workspace`, or a plan, showed with this id. `beside`: write the
+        workspace's side of a conflict as `NAME.pyro-theirs`. `elsewhere`: let it be another
+        directory.
+        """
+        options = flag("dry-run", dry_run) + flag("yes", not dry_run) + flag("beside", beside)
+        options += option("tree", tree) + option("snapshot", snapshot)
+        options += flag("elsewhere", elsewhere) + flag("no-freeze", not freeze)
+        reply = self._call("workspace apply", options, names=[workspace_id, host_path])
+        return cast(results.Apply, reply)
+
+    def undo_apply_workspace(self, workspace_id: str, host_path: Path) -> results.ApplyUndo:
+        """Takes back what was applied last to a directory; what was changed since stays.
+
+        The workspace need not exist any more.
+        """
+        reply = self._call("workspace apply", flag("undo", True), names=[workspace_id, host_path])
+        return cast(results.ApplyUndo, reply)
+
     def fetch_workspace_git(
         self,
         workspace_id: str,

@@ -418,6 +418,77 @@ class Diff(DiffBytes):
     execution_mode: str
 
 
+class _ApplyBytes(TypedDict, total=False):
+    path_b64: str
+
+
+class ApplyEntry(_ApplyBytes):
+    """What is done about a path."""
+
+    path: str
+    action: str
+    """`create`, `replace`, `merge`, `mode`, `delete`, `keep`, `conflict` or `refused`."""
+    reason: str | None
+    """Why nothing is done, or not all of it."""
+    written_to: str | None
+    """Where the workspace's side of a conflict is written."""
+    size: int
+
+
+class ApplySummary(TypedDict):
+    """How many paths."""
+
+    total: int
+    created: int
+    replaced: int
+    merged: int
+    mode_changed: int
+    deleted: int
+    kept: int
+    conflicts: int
+    refused: int
+    unchanged: int
+    """As the workspace has them already; not among the entries."""
+
+
+class Apply(TypedDict):
+    """What came home, or is to."""
+
+    workspace_id: str
+    host_path: BytesText
+    tree: str
+    applied: bool
+    """It was done; otherwise this is only the plan, or there was nothing to do."""
+    summary: ApplySummary
+    entries: list[ApplyEntry]
+    bytes_written: int
+    bytes_fetched: int
+    warnings: list[str]
+    frozen: bool
+    paused_us: int
+    execution_mode: str
+
+
+class LeftEntry(_ApplyBytes):
+    """A path that is not as it was."""
+
+    path: str
+    reason: str
+    kept_at: BytesText | None
+    """Host file that keeps what was there."""
+
+
+class ApplyUndo(TypedDict):
+    """What was taken back."""
+
+    workspace_id: str
+    host_path: BytesText
+    tree: str
+    applied_at: str
+    restored_count: int
+    left: list[LeftEntry]
+
+
 class GitFetch(TypedDict):
     """The branch that was made, and what it cost."""
 

@@ -23,6 +23,9 @@ pub enum Error {
     /// An environment failed.
     #[error(transparent)]
     Image(#[from] pyro_image::Error),
+    /// Changes could not be applied, or taken back.
+    #[error(transparent)]
+    Apply(#[from] pyro_apply::Error),
     /// The machine failed.
     #[error(transparent)]
     Machine(#[from] pyro_machine::Error),
@@ -155,6 +158,22 @@ pub enum Error {
     /// The host repository has such a branch.
     #[error("the repository has a branch '{0}' already")]
     BranchExists(String),
+    /// A host directory is not the one that a workspace came from.
+    #[error("{} is not where the workspace came from{}", quoted(.dir), and_seed(.seed.as_deref()))]
+    NotTheSeed {
+        /// The directory.
+        dir: PathBuf,
+        /// Where it came from.
+        seed: Option<PathBuf>,
+    },
+    /// What was applied last to a directory is of another workspace.
+    #[error("what was applied last to {} is of workspace {last}", quoted(.dir))]
+    NotLastApplied {
+        /// The directory.
+        dir: PathBuf,
+        /// Name or id of the workspace.
+        last: String,
+    },
     /// Files whose content changed each time it was fetched.
     #[error("{} keep changing, '{}' for one", .0.len(), .0.first().map(TreePath::to_string).unwrap_or_default())]
     Unsteady(Vec<TreePath>),
@@ -212,6 +231,14 @@ const SPELLING: &str = "check the spelling; names are exact, and links are not f
 /// The way out where a path leaves the workspace.
 const INSIDE: &str = "paths are relative to /workspace, or absolute below it, without '..'";
 
+fn quoted(path: &Path) -> String {
+    format!("'{}'", escape(path.as_os_str().as_encoded_bytes()))
+}
+
+fn and_seed(seed: Option<&Path>) -> String {
+    seed.map(|seed| format!(", which is {}", quoted(seed))).unwrap_or_default()
+}
+
 /// Names changed files, the first few.
 fn and_changed(paths: &[TreePath]) -> String {
     const NAMED: usize = 5;
@@ -263,6 +290,18 @@ impl Error {
         match self {
             Self::Store(error) => store(error),
             Self::Image(error) => image(error),
+            Self::Apply(error) => apply(error),
+            Self::NotTheSeed { .. } => (
+                ErrorCode::InvalidArgument,
+                hint("name that directory, or pass --elsewhere to change another one"),
+            ),
+            Self::NotLastApplied { dir, last } => (
+                ErrorCode::Conflict,
+                Some(format!(
+                    "take that back first: 'pyro workspace apply {last} {} --undo'",
+                    quoted(dir)
+                )),
+            ),
             Self::Machine(error) => machine(error),
             Self::Guest(error) => guest(error),
             Self::Report(MergeError::Source(error)) => store(error),
@@ -479,6 +518,41 @@ fn store(error: &pyro_store::Error) -> (ErrorCode, Option<String>) {
         E::NotAStore { .. } => (ErrorCode::InvalidArgument, hint("choose another PYRO_HOME")),
         E::Cancelled => (ErrorCode::Cancelled, None),
         _ => (ErrorCode::Internal, None),
+    }
+}
+
+fn apply(error: &pyro_apply::Error) -> (ErrorCode, Option<String>) {
+    use pyro_apply::Error as E;
+    let hint = |text: &str| Some(text.to_owned());
+    match error {
+        E::Store(error) => store(error),
+        E::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+            (ErrorCode::InvalidArgument, hint("name a directory"))
+        }
+        E::Io { source, .. }
+            if matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            (ErrorCode::Unsupported, hint("nothing was changed; make it writable for you"))
+        }
+        E::Changed(_) => {
+            (ErrorCode::Busy, hint("nothing was changed; stop what writes there and try again"))
+        }
+        E::NothingToUndo(_) => (
+            ErrorCode::Conflict,
+            hint("what was applied to a directory is taken back newest first, five times at most"),
+        ),
+        E::BadJournal(_) => (
+            ErrorCode::Damaged,
+            hint("move its directory away to give up what could be taken back by it"),
+        ),
+        E::Stuck { .. } => (
+            ErrorCode::Internal,
+            hint("it is taken back at the next apply to this directory, or when the daemon starts"),
+        ),
+        _ => (ErrorCode::Internal, hint("nothing was changed")),
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use pyro_api::Home;
+use pyro_apply::Journals;
 use pyro_image::{Catalog, ImageDigest};
 use pyro_machine::{BackendKind, Machine, MachineState, probe_kvm};
 use pyro_store::{Store, StoreOptions};
@@ -31,6 +32,7 @@ pub struct Manager {
     home: Home,
     store: Store,
     catalog: Arc<Catalog>,
+    journals: Arc<Journals>,
     workspaces: RwLock<BTreeMap<String, Arc<Workspace>>>,
     /// Held while names are compared and a workspace is added.
     naming: Mutex<()>,
@@ -51,6 +53,7 @@ impl Manager {
         Ok(Arc::new(Self {
             store: Store::open(&home.store(), StoreOptions::default())?,
             catalog: Arc::new(Catalog::open(home.path())?),
+            journals: Arc::new(Journals::new(home.applied())),
             workspaces: RwLock::default(),
             naming: Mutex::default(),
             program,
@@ -63,8 +66,15 @@ impl Manager {
     }
 
     /// Finds the workspaces that an earlier daemon left: goes on with those that were
-    /// acknowledged, removes those that were not.
+    /// acknowledged, removes those that were not. Takes back what it was applying.
     pub async fn recover(self: &Arc<Self>) -> Result<()> {
+        let journals = self.journals();
+        for (dir, outcome) in blocking(move |_| Ok(journals.recover())).await? {
+            match outcome {
+                Ok(()) => eprintln!("{dir:?}: an interrupted apply was taken back"),
+                Err(error) => eprintln!("{dir:?}: {}", Error::from(error).to_body().message),
+            }
+        }
         let dir = self.home.workspaces();
         for entry in fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
             let path = entry.map_err(Error::io("read", &dir))?.path();
@@ -110,6 +120,11 @@ impl Manager {
     /// The environments.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.clone()
+    }
+
+    /// What was applied to directories of the host.
+    pub fn journals(&self) -> Arc<Journals> {
+        self.journals.clone()
     }
 
     /// Set when the daemon is about to end.

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod accounted;
+pub mod apply;
 pub mod boot;
 pub mod capture;
 pub mod copies;

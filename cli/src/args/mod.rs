@@ -39,8 +39,8 @@ pub use store::{
 };
 pub use vm::{VmCommand, VmCreateArgs, VmExecArgs};
 pub use workspace::{
-    CreateArgs, DiffArgs, DiffForm, ExportArgs, ExportFormat, GitCommand, GitFetchArgs, PushArgs,
-    SyncCommand, WorkspaceCommand, WorkspaceRef,
+    ApplyArgs, CreateArgs, DiffArgs, DiffForm, ExportArgs, ExportFormat, GitCommand, GitFetchArgs,
+    PushArgs, SyncCommand, WorkspaceCommand, WorkspaceRef,
 };
 
 const EXAMPLES: &str = "\

@@ -27,6 +27,8 @@ pub enum WorkspaceCommand {
     Diff(DiffArgs),
     /// Copy a file, directory or link from /workspace to the host
     Export(ExportArgs),
+    /// Bring the changes into the directory that the workspace came from, or take them back
+    Apply(ApplyArgs),
     /// Bring the workspace's commits home
     #[command(subcommand)]
     Git(GitCommand),
@@ -128,8 +130,8 @@ Examples:
 
 Letters: A added, M modified, D deleted, T another type, R moved, C copied. On a terminal there are
 colours, unless NO_COLOR is set, and a pager: PYRO_PAGER, PAGER or less. The tree id that is
-printed names exactly what was shown: export, snapshot create and fork take it as --tree, whatever
-the guest did since. Commands stand still for the moment that is shown.")]
+printed names exactly what was shown: apply, export, snapshot create and fork take it as --tree,
+whatever the guest did since. Commands stand still for the moment that is shown.")]
 pub struct DiffArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]
@@ -188,6 +190,47 @@ pub struct DiffForm {
     /// FILE
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pyro workspace apply fix .
+  pyro workspace apply fix . --dry-run
+  pyro workspace apply fix ~/src/project --tree TREE_ID
+  pyro workspace apply fix . --undo
+
+A file that changed only in the workspace is taken. One that changed here, too, is merged where the
+changes do not touch each other; else it is a conflict, and stays as it is here. The plan is shown
+first and you are asked, unless --tree names what you reviewed or --yes is given. A failure leaves the
+directory as it was. Nothing of a .git directory is ever written: 'pyro workspace git fetch' brings
+commits. The exit code is 4 when conflicts are left.")]
+pub struct ApplyArgs {
+    /// Workspace id or name
+    #[arg(value_name = "WORKSPACE_ID")]
+    pub workspace_id: String,
+    /// The directory that the workspace was seeded from
+    #[arg(value_name = "HOST_DIR")]
+    pub host_dir: PathBuf,
+    /// Only show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do it without asking
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub yes: bool,
+    /// Write the workspace's side of each conflict beside the host's, as NAME.pyro-theirs
+    #[arg(long)]
+    pub beside: bool,
+    /// Let HOST_DIR be another directory than the one that the workspace came from
+    #[arg(long)]
+    pub elsewhere: bool,
+    /// Take back what was applied to HOST_DIR last; what was changed since stays
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "beside", "elsewhere", "tree", "snapshot", "no_freeze"])]
+    pub undo: bool,
+    #[command(flatten)]
+    pub stored: StoredArgs,
+    #[command(flatten)]
+    pub freeze: FreezeArgs,
 }
 
 #[derive(Debug, Subcommand)]

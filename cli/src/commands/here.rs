@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pyro_api::{
-    BytesText, DiffReply, EnvironmentInspect, EnvironmentPull, EnvironmentState, ErrorBody,
-    ErrorCode, Export, ExportReply, LogEntry, OutputStream, WorkspaceDelete, WorkspaceDiff,
-    WorkspaceInfo,
+    ApplyReply, BytesText, DiffReply, EnvironmentInspect, EnvironmentPull, EnvironmentState,
+    ErrorBody, ErrorCode, Export, ExportReply, GitFetch, LogEntry, OutputStream, WorkspaceApply,
+    WorkspaceDelete, WorkspaceDiff, WorkspaceInfo,
 };
 
 use super::OK;
+use super::ask;
 use super::attach::{self, End};
 use super::exec::{self, Ended};
 use crate::args::{Ending, HereArgs, ShellAttachArgs};
@@ -17,7 +18,7 @@ use crate::document::{HereDocument, Outcome};
 use crate::error::Error;
 use crate::print::diff::{self, Changes};
 use crate::print::paint::Painter;
-use crate::print::{count, shown, workspace as print};
+use crate::print::{apply, count, shown, workspace as print};
 use crate::resolve::absolute;
 use crate::session::Session;
 use crate::terminal;
@@ -87,6 +88,7 @@ fn kept(session: &Session, info: &WorkspaceInfo) {
         "pyro: workspace {name} is kept\n  \
          pyro workspace diff {name} --patch\n  \
          pyro workspace exec {name} -- CMD\n  \
+         pyro workspace apply {name} .\n  \
          pyro workspace export {name} . --output DIR\n  \
          pyro workspace delete {name}"
     ));
@@ -99,6 +101,34 @@ fn decide(ending: Ending, changed: bool, can_ask: bool) -> Ending {
         // Nobody to ask: work is never thrown away unasked.
         Ending::Ask if !can_ask => Ending::Keep,
         ending => ending,
+    }
+}
+
+/// What became of a workspace, and where.
+struct Became {
+    outcome: Outcome,
+    export: Option<ExportReply>,
+    apply: Option<ApplyReply>,
+}
+
+impl From<Outcome> for Became {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, export: None, apply: None }
+    }
+}
+
+impl From<ExportReply> for Became {
+    fn from(reply: ExportReply) -> Self {
+        Self { outcome: Outcome::Exported, export: Some(reply), apply: None }
+    }
+}
+
+impl From<ApplyReply> for Became {
+    /// A workspace that still has something of its own is kept.
+    fn from(reply: ApplyReply) -> Self {
+        let all = reply.summary.conflicts == 0 && reply.summary.refused == 0;
+        let outcome = if all { Outcome::Applied } else { Outcome::Kept };
+        Self { outcome, export: None, apply: Some(reply) }
     }
 }
 
@@ -137,15 +167,17 @@ impl Here<'_> {
         let diff = self.session.call(&call).await?;
         ui.remarks(&[], &diff.skipped);
         ui.note(format_args!("\n{}", diff::stat(Changes::from(&diff)).trim_end()));
-        let (outcome, export) = match decide(ending, diff.changed, ui.can_ask()) {
+        let became = match decide(ending, diff.changed, ui.can_ask()) {
             Ending::Ask => self.ask(&diff).await?,
-            Ending::Export(dir) => (Outcome::Exported, Some(self.export(&dir, &diff).await?)),
-            Ending::Keep => (Outcome::Kept, None),
-            Ending::Discard => (Outcome::Discarded, None),
+            Ending::Apply => self.apply(&diff).await?.into(),
+            Ending::Export(dir) => self.export(&dir, &diff).await?.into(),
+            Ending::Keep => Outcome::Kept.into(),
+            Ending::Discard => Outcome::Discarded.into(),
         };
+        let Became { outcome, export, apply } = became;
         match outcome {
             Outcome::Kept => kept(self.session, self.info),
-            Outcome::Exported => self.delete().await?,
+            Outcome::Applied | Outcome::Exported => self.delete().await?,
             Outcome::Discarded => {
                 self.delete().await?;
                 ui.note("pyro: the workspace is discarded");
@@ -153,53 +185,94 @@ impl Here<'_> {
         }
         if ui.json {
             let workspace_id = self.info.workspace_id.clone();
-            ui.document(&HereDocument { workspace_id, outcome, command, diff, export })?;
+            let document = HereDocument { workspace_id, outcome, command, diff, export, apply };
+            ui.document(&document)?;
         }
         Ok(())
     }
 
     /// Asks until the answer can be carried out.
-    async fn ask(&self, diff: &DiffReply) -> Result<(Outcome, Option<ExportReply>), Error> {
+    async fn ask(&self, diff: &DiffReply) -> Result<Became, Error> {
         let ui = &self.session.ui;
         loop {
-            ui.prompt("\n[k]eep the workspace, [e]xport the result, show the [p]atch, [d]iscard?");
+            ui.prompt(
+                "\n[a]pply to this directory, make a [b]ranch of its commits, [e]xport the result, \
+                 [k]eep the workspace, show the [p]atch, [d]iscard?",
+            );
             // At the end of the input nobody answers any more: keep.
-            let Some(answer) = self.line().await? else { return Ok((Outcome::Kept, None)) };
-            match answer.to_ascii_lowercase().as_str() {
-                "" | "k" | "keep" => return Ok((Outcome::Kept, None)),
-                "d" | "discard" => return Ok((Outcome::Discarded, None)),
-                "p" | "patch" => self.patch().await?,
+            let Some(answer) = ask::line(self.session).await? else { break };
+            let done = match answer.to_ascii_lowercase().as_str() {
+                "" | "k" | "keep" => break,
+                "d" | "discard" => return Ok(Outcome::Discarded.into()),
+                "p" | "patch" => self.patch().await.map(|()| None),
+                "a" | "apply" => self.plan_and_apply(diff).await,
+                "b" | "branch" => self.branch(diff).await.map(|()| None),
                 "e" | "export" => {
                     let default = format!("../{}", self.info.workspace_id);
                     ui.prompt(format_args!("to which new directory? [{}]", shown(&default)));
-                    let Some(dir) = self.line().await? else { return Ok((Outcome::Kept, None)) };
+                    let Some(dir) = ask::line(self.session).await? else { break };
                     let dir = PathBuf::from(if dir.is_empty() { default } else { dir });
-                    match self.export(&dir, diff).await {
-                        Ok(reply) => return Ok((Outcome::Exported, Some(reply))),
-                        Err(error @ Error::Interrupted(_)) => return Err(error),
-                        Err(error) => ui.failure(error.into_body()),
-                    }
+                    self.export(&dir, diff).await.map(|reply| Some(reply.into()))
                 }
-                _ => ui.note("please answer k, e, p or d"),
+                _ => {
+                    ui.note("please answer a, b, e, k, p or d");
+                    Ok(None)
+                }
+            };
+            match done {
+                Ok(Some(became)) => return Ok(became),
+                Ok(None) => {}
+                Err(error @ Error::Interrupted(_)) => return Err(error),
+                Err(error) => ui.failure(error.into_body()),
             }
         }
+        Ok(Outcome::Kept.into())
     }
 
-    /// One line of standard input; `None` at its end.
-    async fn line(&self) -> Result<Option<String>, Error> {
-        let read = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            io::stdin().read_line(&mut line).map(|n| (n > 0).then_some(line))
-        });
-        tokio::select! {
-            biased;
-            signal = self.session.interrupts.next() => Err(Error::Interrupted(signal)),
-            line = read => match line {
-                Ok(Ok(line)) => Ok(line.map(|line| line.trim().to_owned())),
-                Ok(Err(source)) => Err(Error::system("standard input cannot be read", source)),
-                Err(_) => Ok(None),
-            }
+    /// Shows the plan, and carries it out if the user agrees.
+    async fn plan_and_apply(&self, diff: &DiffReply) -> Result<Option<Became>, Error> {
+        let plan = self.session.call(&self.apply_call(diff, true)?).await?;
+        self.session.ui.note(apply::plan(&plan).trim_end());
+        if !ask::yes(self.session, "apply this?").await? {
+            return Ok(None);
         }
+        self.apply(diff).await.map(|reply| Some(reply.into()))
+    }
+
+    /// Applies exactly the tree that was shown to the directory that it came from.
+    async fn apply(&self, diff: &DiffReply) -> Result<ApplyReply, Error> {
+        let reply = self.session.call(&self.apply_call(diff, false)?).await?;
+        let ui = &self.session.ui;
+        ui.remarks(&reply.warnings, &[]);
+        ui.note(format_args!("pyro: {}", apply::applied(&reply).trim_end()));
+        Ok(reply)
+    }
+
+    fn apply_call(&self, diff: &DiffReply, dry_run: bool) -> Result<WorkspaceApply, Error> {
+        Ok(WorkspaceApply {
+            workspace_id: self.info.workspace_id.clone(),
+            host_path: absolute(Path::new("."))?,
+            elsewhere: false,
+            dry_run,
+            beside: false,
+            tree: Some(diff.tree.clone()),
+            no_freeze: false,
+        })
+    }
+
+    /// Makes a branch of the commit that is checked out; what is not committed stays.
+    async fn branch(&self, diff: &DiffReply) -> Result<(), Error> {
+        let fetch = GitFetch {
+            workspace_id: self.info.workspace_id.clone(),
+            repository: None,
+            branch: None,
+            force: true,
+            tree: Some(diff.tree.clone()),
+            no_freeze: false,
+        };
+        let reply = self.session.call(&fetch).await?;
+        self.session.ui.note(format_args!("pyro: {}", print::fetched(&reply).trim_end()));
+        Ok(())
     }
 
     /// Shows the whole patch, on standard error: standard output is the command's.
@@ -258,8 +331,9 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_done_whatever_changed() {
-        let endings = [Ending::Keep, Ending::Discard, Ending::Export("/x".into())];
-        for (ending, changed) in endings.iter().zip([false, true, false]) {
+        let export = Ending::Export("/x".into());
+        let endings = [Ending::Keep, Ending::Discard, export, Ending::Apply];
+        for (ending, changed) in endings.iter().zip([false, true, false, false]) {
             assert_eq!(decide(ending.clone(), changed, true), *ending);
         }
     }

@@ -1,5 +1,7 @@
 //! One function for each command: call, then print. The result is the exit code.
 
+mod apply;
+mod ask;
 mod attach;
 pub mod daemon;
 mod demo;

@@ -6,7 +6,7 @@ use pyro_api::{
 };
 
 use super::{OK, check_id_only, made};
-use super::{diff, exec, export, shell, snapshot};
+use super::{apply, diff, exec, export, shell, snapshot};
 use crate::args::{CreateArgs, GitCommand, SyncCommand, WorkspaceCommand};
 use crate::error::Error;
 use crate::print::{shown, workspace as print};
@@ -31,6 +31,7 @@ pub async fn workspace(session: &Session, command: WorkspaceCommand) -> Result<u
         }
         WorkspaceCommand::Diff(args) => diff::diff(session, args).await?,
         WorkspaceCommand::Export(args) => export::export(session, args).await?,
+        WorkspaceCommand::Apply(args) => return apply::apply(session, args).await,
         WorkspaceCommand::Git(GitCommand::Fetch(args)) => {
             ui.reply(&session.call(&args.call()?).await?, print::fetched)?;
         }

@@ -1,5 +1,6 @@
 //! Replies as people read them. Pure: values in, text out.
 
+pub mod apply;
 pub mod diff;
 pub mod environment;
 pub mod exec;

@@ -1,5 +1,6 @@
 //! The tools, each beside its arguments.
 
+mod apply;
 mod diff;
 mod exec;
 mod logs;
@@ -31,6 +32,8 @@ pub fn all() -> Vec<Entry> {
         Entry::new::<pyro_api::WorkspaceDelete>(WorkspaceCore),
         Entry::new::<workspace::Stop>(WorkspaceFull),
         Entry::new::<workspace::Start>(WorkspaceFull),
+        Entry::new::<apply::Apply>(WorkspaceFull),
+        Entry::new::<apply::Undo>(WorkspaceFull),
         Entry::new::<workspace::Fetch>(WorkspaceFull),
         Entry::new::<pyro_api::SnapshotCreate>(WorkspaceFull),
         Entry::new::<pyro_api::SnapshotList>(WorkspaceFull),

@@ -16,7 +16,7 @@ fn names(profile: Profile) -> Vec<String> {
 fn each_profile_has_the_tools_of_the_one_before() {
     assert_eq!(names(VmRun), ["vm_run"]);
     insta::assert_snapshot!(names(WorkspaceCore).join(" "), @"vm_run workspace_create workspace_sync_push workspace_exec exec_read exec_wait exec_kill workspace_diff workspace_export workspace_status workspace_list workspace_logs workspace_delete");
-    insta::assert_snapshot!(names(WorkspaceFull).join(" "), @"vm_run vm_list_environments workspace_create workspace_sync_push workspace_exec exec_read exec_wait exec_kill workspace_diff workspace_export workspace_status workspace_list workspace_logs workspace_delete workspace_stop workspace_start workspace_git_fetch snapshot_create snapshot_list snapshot_delete workspace_reset workspace_fork shell_open shell_read shell_write shell_signal shell_list shell_close vm_create vm_start vm_exec vm_stop vm_delete vm_status vm_network_info vm_reap_expired");
+    insta::assert_snapshot!(names(WorkspaceFull).join(" "), @"vm_run vm_list_environments workspace_create workspace_sync_push workspace_exec exec_read exec_wait exec_kill workspace_diff workspace_export workspace_status workspace_list workspace_logs workspace_delete workspace_stop workspace_start workspace_apply workspace_apply_undo workspace_git_fetch snapshot_create snapshot_list snapshot_delete workspace_reset workspace_fork shell_open shell_read shell_write shell_signal shell_list shell_close vm_create vm_start vm_exec vm_stop vm_delete vm_status vm_network_info vm_reap_expired");
     let unique: BTreeSet<_> = names(WorkspaceFull).into_iter().collect();
     assert_eq!(unique.len(), all().len());
 }

@@ -96,6 +96,11 @@ impl Home {
         self.0.join("workspaces")
     }
 
+    /// What was applied to directories of the host, and can be taken back.
+    pub fn applied(&self) -> PathBuf {
+        self.0.join("applied")
+    }
+
     /// What can be made again: probe verdicts, initramfs images.
     pub fn cache(&self) -> PathBuf {
         self.0.join("cache")

@@ -8,6 +8,7 @@
 //! Every door (command line, MCP, SDK) makes these calls and adds nothing of its own. Hanging up
 //! cancels a call and undoes what it had half done.
 
+mod apply;
 mod build;
 mod bytes_text;
 mod call;
@@ -26,6 +27,10 @@ mod store;
 mod vm;
 mod workspace;
 
+pub use apply::{
+    ApplyAction, ApplyEntry, ApplyReply, ApplySummary, ApplyUndoReply, LeftEntry, WorkspaceApply,
+    WorkspaceApplyUndo,
+};
 pub use build::build_id;
 pub use bytes_text::{BytesText, shell_join};
 pub use call::Call;

@@ -148,6 +148,11 @@ impl Journals {
 }
 
 impl Session<'_> {
+    /// The host directory, links resolved.
+    pub fn path(&self) -> &Path {
+        self.host.path()
+    }
+
     /// Plans how `changes`, which make `theirs` of its base, come into the directory. Reads each
     /// changed path there, and nothing else; changes nothing.
     pub fn plan(

@@ -10,9 +10,9 @@ use pyro_api::{
     StoreExportBundle, StoreFindChunk, StoreGc, StoreImportBundle, StoreIngest, StoreList, StoreLs,
     StoreMount, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify, SyncPush, VmCreate,
     VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
-    WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec,
-    WorkspaceFork, WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply,
-    WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply,
+    WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceList, WorkspaceListReply, WorkspaceLogs,
+    WorkspaceLogsReply, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -102,6 +102,10 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
             manager.fork(&manager.find(&call.workspace_id)?, &call, events).await?
         };
         GitFetch: |call| manager.find(&call.workspace_id)?.git_fetch(&call, events).await?;
+        WorkspaceApply: |call| {
+            manager.find(&call.workspace_id)?.apply(manager.journals(), &call, events).await?
+        };
+        WorkspaceApplyUndo: |call| manager.apply_undo(call).await?;
         SyncPush: |call| manager.find(&call.workspace_id)?.push(&call, events).await?;
 
         ShellOpen: |call| manager.find(&call.workspace_id)?.open_shell(&call).await?;

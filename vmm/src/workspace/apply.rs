@@ -1,0 +1,201 @@
+//! Bringing a workspace's changes home.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pyro_api::{
+    ApplyAction, ApplyEntry, ApplyReply, ApplySummary, ApplyUndoReply, BytesText, LeftEntry,
+    WorkspaceApply, WorkspaceApplyUndo,
+};
+use pyro_apply::{About, Action, Host, Journals, Options, Plan};
+use pyro_format::{Delta, TreePath, escape};
+
+use super::capture::{Captured, Content};
+use super::record::Record;
+use super::{Workspace, entries, hazards};
+use crate::error::{Error, Result};
+use crate::events::{Events, StoreProgress, blocking};
+use crate::manager::Manager;
+use crate::seed;
+
+impl Workspace {
+    /// Plans, and unless it is a dry run also does it.
+    pub async fn apply(
+        &self,
+        journals: Arc<Journals>,
+        call: &WorkspaceApply,
+        events: &Events,
+    ) -> Result<ApplyReply> {
+        let record = self.record();
+        let dir = seed::absolute(&call.host_path, "host directory")?;
+        if !call.elsewhere {
+            refuse_others(&record, &dir)?;
+        }
+        let _hold = self.store.hold();
+        let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
+        let captured = self.obtain(name, Content::All, freeze, events).await?;
+        let Captured { tree, mut deltas, stats, .. } = captured;
+        let about = About {
+            workspace: record.id.clone(),
+            name: record.name.clone(),
+            tree: tree.id.to_string(),
+            at: Timestamp::now().to_string(),
+        };
+        let options = Options { beside: call.beside };
+        let (store, events, dry_run) = (self.store.clone(), events.clone(), call.dry_run);
+        let (path, plan, deltas) = blocking(move |cancelled| {
+            let progress = StoreProgress::new(&events, "write", cancelled);
+            let session = journals.open(open(&dir)?)?;
+            let plan = session.plan(&store, &deltas, &tree.root, options)?;
+            if !dry_run {
+                session.apply(&store, &plan, about, &progress)?;
+            }
+            deltas.retain(|delta| takes(&plan, delta));
+            Ok((session.path().to_owned(), plan, deltas))
+        })
+        .await?;
+        Ok(ApplyReply {
+            workspace_id: record.id,
+            host_path: BytesText::from(&*path),
+            tree: tree.id.to_string(),
+            applied: !call.dry_run && !plan.is_empty(),
+            summary: summary(&plan),
+            entries: shown(&plan),
+            bytes_written: plan.entries.iter().map(|entry| entry.size).sum(),
+            bytes_fetched: stats.fetched_bytes,
+            warnings: hazards::warnings(&deltas, &TreePath::root()),
+            frozen: stats.frozen,
+            paused_us: stats.paused_us,
+            execution_mode: record.backend.name().to_owned(),
+        })
+    }
+}
+
+impl Manager {
+    /// Takes back what was applied last to a directory.
+    pub async fn apply_undo(&self, call: WorkspaceApplyUndo) -> Result<ApplyUndoReply> {
+        let dir = seed::absolute(&call.host_path, "host directory")?;
+        let wanted = self.lookup(&call.workspace_id).map(|workspace| workspace.id());
+        let journals = self.journals();
+        blocking(move |_| {
+            let session = journals.open(open(&dir)?)?;
+            let mut about = None;
+            let undone = session.undo(|found| {
+                let named = found.name.as_deref() == Some(&*call.workspace_id);
+                let meant = match &wanted {
+                    Some(id) => found.workspace == *id,
+                    None => named || found.workspace == call.workspace_id,
+                };
+                about = Some(found.clone());
+                if meant { Ok(()) } else { Err(not_the_last(&dir, found)) }
+            })?;
+            let about = about.ok_or_else(|| pyro_apply::Error::NothingToUndo(dir))?;
+            let left = undone.left.into_iter().map(|left| LeftEntry {
+                path: String::from_utf8_lossy(left.path.as_bytes()).into_owned(),
+                path_b64: entries::b64(left.path.as_bytes()),
+                reason: left.reason,
+                kept_at: left.kept.as_deref().map(BytesText::from),
+            });
+            Ok(ApplyUndoReply {
+                workspace_id: about.workspace,
+                host_path: BytesText::from(session.path()),
+                tree: about.tree,
+                applied_at: about.at,
+                restored_count: undone.restored.len() as u64,
+                left: left.collect(),
+            })
+        })
+        .await
+    }
+}
+
+fn open(dir: &Path) -> Result<Host> {
+    match Host::open(dir) {
+        Err(pyro_apply::Error::Io { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Err(Error::NoPath(escape(dir.as_os_str().as_encoded_bytes())))
+        }
+        host => Ok(host?),
+    }
+}
+
+fn not_the_last(dir: &Path, found: &About) -> Error {
+    Error::NotLastApplied {
+        dir: dir.to_owned(),
+        last: found.name.clone().unwrap_or_else(|| found.workspace.clone()),
+    }
+}
+
+/// Changes come back to where the workspace came from.
+fn refuse_others(record: &Record, dir: &Path) -> Result<()> {
+    let seed = record.seed.seed_path.as_ref().map(BytesText::to_path);
+    let same = |seed: &PathBuf| match (seed.canonicalize(), dir.canonicalize()) {
+        (Ok(seed), Ok(dir)) => seed == dir && seed.is_dir(),
+        // What is not there is told of when it is opened.
+        (_, Err(_)) => true,
+        (Err(_), _) => false,
+    };
+    match seed {
+        Some(seed) if same(&seed) => Ok(()),
+        seed => Err(Error::NotTheSeed { dir: dir.to_owned(), seed }),
+    }
+}
+
+/// Whether a plan brings a difference's new side to the host.
+fn takes(plan: &Plan, delta: &Delta) -> bool {
+    let place = plan.entries.binary_search_by(|entry| entry.path.cmp(&delta.path));
+    let taken = [Action::Create, Action::Replace, Action::Merge, Action::Mode];
+    place.is_ok_and(|place| {
+        let entry = &plan.entries[place];
+        taken.contains(&entry.action) || entry.beside.is_some()
+    })
+}
+
+fn shown(plan: &Plan) -> Vec<ApplyEntry> {
+    let text = |path: &TreePath| {
+        let bytes = if path.is_root() { b"." } else { path.as_bytes() };
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    let entries = plan.entries.iter().filter_map(|entry| {
+        Some(ApplyEntry {
+            path: text(&entry.path),
+            path_b64: entries::b64(entry.path.as_bytes()),
+            action: match entry.action {
+                Action::Create => ApplyAction::Create,
+                Action::Replace => ApplyAction::Replace,
+                Action::Merge => ApplyAction::Merge,
+                Action::Mode => ApplyAction::Mode,
+                Action::Delete => ApplyAction::Delete,
+                Action::Same => return None,
+                Action::Keep => ApplyAction::Keep,
+                Action::Conflict => ApplyAction::Conflict,
+                Action::Refused => ApplyAction::Refused,
+            },
+            reason: entry.reason.clone(),
+            written_to: entry.beside.as_ref().map(text),
+            size: entry.size,
+        })
+    });
+    entries.collect()
+}
+
+fn summary(plan: &Plan) -> ApplySummary {
+    let mut summary = ApplySummary::default();
+    for entry in &plan.entries {
+        *match entry.action {
+            Action::Create => &mut summary.created,
+            Action::Replace => &mut summary.replaced,
+            Action::Merge => &mut summary.merged,
+            Action::Mode => &mut summary.mode_changed,
+            Action::Delete => &mut summary.deleted,
+            Action::Same => &mut summary.unchanged,
+            Action::Keep => &mut summary.kept,
+            Action::Conflict => &mut summary.conflicts,
+            Action::Refused => &mut summary.refused,
+        } += 1;
+    }
+    summary.total = plan.entries.len() as u64 - summary.unchanged;
+    summary
+}
