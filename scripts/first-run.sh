@@ -62,6 +62,12 @@ tell '## export' '' 'A target that exists is refused; with `--force` it is repla
 show 'pyro workspace export greet greetings.txt --output ../greetings.txt'
 show 'cat ../greetings.txt'
 show 'pyro workspace export greet greetings.txt --output ../greetings.txt'
+tell '## apply' '' \
+    'The directory that the workspace came from gets its changes by a three-way merge. At a terminal the plan is shown first and you' \
+    'are asked; elsewhere `--yes`, or the `--tree` that you reviewed, says that it is right.' ''
+show 'pyro workspace apply greet .'
+show 'pyro workspace apply greet . --yes'
+show 'pyro workspace apply greet . --undo'
 tell '## logs, status, delete' '' 'Only commands are logged; diffs, pushes and exports leave no trace there.' ''
 show 'pyro workspace logs greet'
 show 'pyro workspace status greet'

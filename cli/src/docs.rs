@@ -154,7 +154,7 @@ fn help_of_diff_teaches_by_examples() {
 
     Letters: A added, M modified, D deleted, T another type, R moved, C copied. On a terminal there are
     colours, unless NO_COLOR is set, and a pager: PYRO_PAGER, PAGER or less. The tree id that is
-    printed names exactly what was shown: export, snapshot create and fork take it as --tree, whatever
-    the guest did since. Commands stand still for the moment that is shown.
+    printed names exactly what was shown: apply, export, snapshot create and fork take it as --tree,
+    whatever the guest did since. Commands stand still for the moment that is shown.
     ");
 }

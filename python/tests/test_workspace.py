@@ -258,6 +258,37 @@ def test_the_machine_and_its_environments(home: Home) -> None:
     assert pruned["dry_run"]
 
 
+def test_changes_come_home_and_are_taken_back(home: Home, tmp_path: Path) -> None:
+    pyro = home.pyro
+    seed = tmp_path / "seed"
+    seed.mkdir()
+    (seed / "both").write_text("one\n")
+    pyro.create_workspace(ENVIRONMENT, seed, name="apply")
+    pyro.exec_workspace("apply", command="echo guest > both; echo new > new")
+    tree = pyro.diff_workspace("apply")["tree"]
+    (seed / "both").write_text("host\n")
+    plan = pyro.apply_workspace("apply", seed, dry_run=True)
+    check(plan, results.Apply)
+    assert not plan["applied"]
+    assert not (seed / "new").exists()
+    reply = pyro.apply_workspace("apply", seed, tree=tree, beside=True)
+    check(reply, results.Apply)
+    assert [(each["path"], each["action"]) for each in reply["entries"]] == [
+        ("both", "conflict"),
+        ("new", "create"),
+    ]
+    assert (seed / "both").read_text() == "host\n"
+    assert (seed / "both.pyro-theirs").read_text() == "guest\n"
+    (seed / "new").write_text("mine\n")
+    undone = pyro.undo_apply_workspace("apply", seed)
+    check(undone, results.ApplyUndo)
+    assert [each["path"] for each in undone["left"]] == ["new"]
+    assert sorted(each.name for each in seed.iterdir()) == ["both", "new"]
+    with pytest.raises(InvalidArgument):
+        pyro.apply_workspace("apply", tmp_path)
+    pyro.delete_workspace("apply")
+
+
 def test_commits_come_home_as_a_branch(home: Home, tmp_path: Path) -> None:
     pyro = home.pyro
     seed = tmp_path / "seed"

@@ -75,7 +75,8 @@ pub fn applied(reply: &ApplyReply) -> String {
 pub fn undone(reply: &ApplyUndoReply) -> String {
     let host = shown(&reply.host_path.lossy());
     let restored = count(reply.restored_count, "path is", "paths are");
-    let mut text = format!("{restored} as before {} in {host}\n", shown(&reply.applied_at));
+    let mut text =
+        format!("{restored} as before the apply of {} in {host}\n", shown(&reply.applied_at));
     for left in &reply.left {
         let kept = left.kept_at.as_ref().map(|kept| format!("; it was {}", shown(&kept.lossy())));
         let (path, reason) = (shown(&left.path), shown(&left.reason));

@@ -20,7 +20,7 @@ use crate::tree::str_of;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A person's terminal with pyro running on it.
-struct Desk {
+pub struct Desk {
     master: File,
     child: Child,
     screen: Arc<Mutex<Vec<u8>>>,
@@ -29,11 +29,11 @@ struct Desk {
 }
 
 impl Desk {
-    fn sit_down(home: &Home, args: &[&str], cols: u16, rows: u16) -> Self {
+    pub fn sit_down(home: &Home, args: &[&str], cols: u16, rows: u16) -> Self {
         Self::sit_down_in(home, &std::env::temp_dir(), args, cols, rows)
     }
 
-    fn sit_down_in(home: &Home, dir: &Path, args: &[&str], cols: u16, rows: u16) -> Self {
+    pub fn sit_down_in(home: &Home, dir: &Path, args: &[&str], cols: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         unlockpt(&master).unwrap();
         let end = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -55,13 +55,13 @@ impl Desk {
         Self { master, child, screen, seen: 0 }
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub fn type_in(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until this was shown after what was waited for before.
     #[track_caller]
-    fn expect(&mut self, wanted: &str) {
+    pub fn expect(&mut self, wanted: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let screen = self.screen.lock().unwrap().clone();
@@ -86,7 +86,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn ends_with(mut self, code: i32) {
+    pub fn ends_with(mut self, code: i32) {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -203,7 +203,7 @@ fn here_without_a_command_is_a_shell_and_then_asks() {
     desk.type_in("echo two >> file; exit\r");
     desk.expect("shell-1 has ended");
     desk.expect("1 entry differs");
-    desk.expect("[k]eep the workspace");
+    desk.expect("[a]pply to this directory");
     // The keyboard is the question's again, from the first key on.
     desk.type_in("d\n");
     desk.expect("the workspace is discarded");

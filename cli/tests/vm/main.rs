@@ -1,5 +1,6 @@
 //! The product as its users meet it: the `pyro` binary, real VMs, an isolated home for each test.
 
+mod apply;
 mod attach;
 mod bad_input;
 mod crash;

@@ -32,6 +32,7 @@ impl Workspace {
         if !call.elsewhere {
             refuse_others(&record, &dir)?;
         }
+        refuse_own(&self.dir, &dir)?;
         let _hold = self.store.hold();
         let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
         let captured = self.obtain(name, Content::All, freeze, events).await?;
@@ -140,6 +141,17 @@ fn refuse_others(record: &Record, dir: &Path) -> Result<()> {
     match seed {
         Some(seed) if same(&seed) => Ok(()),
         seed => Err(Error::NotTheSeed { dir: dir.to_owned(), seed }),
+    }
+}
+
+/// Nothing is written to pyro's own directory. `workspace` is one of a workspace in it.
+fn refuse_own(workspace: &Path, dir: &Path) -> Result<()> {
+    let home = workspace.ancestors().nth(2).and_then(|home| home.canonicalize().ok());
+    match (home, dir.canonicalize()) {
+        (Some(home), Ok(dir)) if dir.starts_with(&home) => {
+            Err(Error::Invalid(format!("{dir:?} is in PYRO_HOME, which nothing is applied to")))
+        }
+        _ => Ok(()),
     }
 }
 
