@@ -87,7 +87,8 @@ def main() -> None:
     bench = Bench(args)
     try:
         for name in [part for part in PARTS if part in args.parts]:
-            results["machine"] = facts.machine(bench.pyro, args.rustic, bench.work)
+            machine = facts.machine(bench.pyro, args.rustic, bench.work)
+            results["machine"] = facts.keep(results.get("machine"), machine)
             results["parts"][name] = {"command": args.command, **bench.part(name)}
             numbers.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
         page.write(results, args.out)

@@ -63,3 +63,10 @@ def machine(pyro: str, rustic: str | None, place: pathlib.Path) -> dict[str, Any
 def moment() -> dict[str, Any]:
     """When a part began, and how busy the machine was."""
     return {"date": time.strftime("%Y-%m-%d"), "load": round(os.getloadavg()[0], 2)}
+
+
+def keep(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """The facts of now, and the programs of earlier runs whose numbers the page still has."""
+    known = {tool.split()[0] for tool in now["tools"]}
+    gone = [tool for tool in (before or now)["tools"] if tool.split()[0] not in known]
+    return {**now, "tools": [*now["tools"], *gone]}

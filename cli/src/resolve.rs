@@ -339,6 +339,9 @@ impl ApplyArgs {
             dry_run,
             beside: self.beside,
             tree: self.stored.clone().name()?,
+            paths: bytes(self.paths.clone()),
+            exclude: self.exclude.clone(),
+            gitignore: self.gitignore,
             no_freeze: self.freeze.no_freeze,
         })
     }

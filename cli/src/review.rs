@@ -123,7 +123,7 @@ fn facts(reply: &DiffReply, more: usize) -> String {
     }
     page += "</dl>\n";
     let mut remarks = Vec::new();
-    remarks.extend(diff::hidden(&reply.hidden));
+    remarks.extend(diff::hidden(&reply.hidden).map(|hidden| format!("not shown: {hidden}")));
     if more > 0 {
         remarks.push(format!("{more} more changes are not on this page"));
     }

@@ -330,6 +330,9 @@ class Pyro:
         dry_run: bool = False,
         tree: str | None = None,
         snapshot: str | None = None,
+        paths: Sequence[Path] = (),
+        exclude: Sequence[str] = (),
+        gitignore: bool = False,
         beside: bool = False,
         elsewhere: bool = False,
         freeze: bool = True,
@@ -339,14 +342,17 @@ class Pyro:
         What changed on one side alone is taken; texts that changed on both sides in different
         places are merged; all else is a conflict, counted in `summary`, and stays as the host has
         it. After an error the directory is as it was. `dry_run`: only plan. `tree`: exactly the
-        changes that `diff_workspace`, or a plan, showed with this id. `beside`: write the
-        workspace's side of a conflict as `NAME.pyro-theirs`. `elsewhere`: let it be another
-        directory.
+        changes that `diff_workspace`, or a plan, showed with this id. `paths`, `exclude`,
+        `gitignore`: leave out changes, as `diff_workspace` does; `hidden` counts them. `beside`:
+        write the workspace's side of a conflict as `NAME.pyro-theirs`. `elsewhere`: let it be
+        another directory.
         """
         options = flag("dry-run", dry_run) + flag("yes", not dry_run) + flag("beside", beside)
         options += option("tree", tree) + option("snapshot", snapshot)
         options += flag("elsewhere", elsewhere) + flag("no-freeze", not freeze)
-        reply = self._call("workspace apply", options, names=[workspace_id, host_path])
+        options += _filter(exclude, gitignore)
+        names = [workspace_id, host_path, *paths]
+        reply = self._call("workspace apply", options, names=names)
         return cast(results.Apply, reply)
 
     def undo_apply_workspace(self, workspace_id: str, host_path: Path) -> results.ApplyUndo:

@@ -461,6 +461,7 @@ class Apply(TypedDict):
     """It was done; otherwise this is only the plan, or there was nothing to do."""
     summary: ApplySummary
     entries: list[ApplyEntry]
+    hidden: Hidden
     bytes_written: int
     bytes_fetched: int
     warnings: list[str]

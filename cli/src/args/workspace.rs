@@ -198,6 +198,7 @@ Examples:
   pyro workspace apply fix .
   pyro workspace apply fix . --dry-run
   pyro workspace apply fix ~/src/project --tree TREE_ID
+  pyro workspace apply fix . src docs --gitignore
   pyro workspace apply fix . --undo
 
 A file that changed only in the workspace is taken. One that changed here, too, is merged where the
@@ -212,6 +213,9 @@ pub struct ApplyArgs {
     /// The directory that the workspace was seeded from
     #[arg(value_name = "HOST_DIR")]
     pub host_dir: PathBuf,
+    /// Apply only what is at these paths, absolute or below /workspace
+    #[arg(value_name = "PATH", conflicts_with = "undo")]
+    pub paths: Vec<OsString>,
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
@@ -221,11 +225,17 @@ pub struct ApplyArgs {
     /// Write the workspace's side of each conflict beside the host's, as NAME.pyro-theirs
     #[arg(long)]
     pub beside: bool,
+    /// Leave out what this pattern (as in a .gitignore) names; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out what was added and the tree's .gitignore files name
+    #[arg(long)]
+    pub gitignore: bool,
     /// Let HOST_DIR be another directory than the one that the workspace came from
     #[arg(long)]
     pub elsewhere: bool,
     /// Take back what was applied to HOST_DIR last; what was changed since stays
-    #[arg(long, conflicts_with_all = ["dry_run", "yes", "beside", "elsewhere", "tree", "snapshot", "no_freeze"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "beside", "exclude", "gitignore", "elsewhere", "tree", "snapshot", "no_freeze"])]
     pub undo: bool,
     #[command(flatten)]
     pub stored: StoredArgs,

@@ -16,14 +16,9 @@ pub async fn apply(session: &Session, args: ApplyArgs) -> Result<u8, Error> {
         return Ok(code(!reply.left.is_empty()));
     }
     let mut call = args.call(args.dry_run)?;
-    if args.dry_run {
-        let plan = session.call(&call).await?;
-        ui.remarks(&plan.warnings, &[]);
-        ui.reply(&plan, print::plan)?;
-        return Ok(OK);
-    }
     // A tree that is named was reviewed.
-    if !args.yes && call.tree.is_none() {
+    let unseen = !args.dry_run && !args.yes && call.tree.is_none();
+    if unseen {
         if !ui.can_ask() {
             return Err(Error::usage("there is nobody to ask whether the plan is right").hint(
                 "--dry-run shows it; --tree applies what was reviewed; --yes applies it as it is",
@@ -32,23 +27,23 @@ pub async fn apply(session: &Session, args: ApplyArgs) -> Result<u8, Error> {
         let plan = session.call(&args.call(true)?).await?;
         ui.note(print::plan(&plan).trim_end());
         ui.remarks(&plan.warnings, &[]);
-        if nothing_to_do(&plan) {
-            return Ok(code(plan.summary.conflicts > 0));
-        }
-        if !ask::yes(session, "apply this?").await? {
+        if !nothing_to_do(&plan) && !ask::yes(session, "apply this?").await? {
             ui.note("nothing was changed");
             return Ok(OK);
         }
         // What was shown, whatever the guest did since.
         call.tree = Some(plan.tree);
-        let reply = session.call(&call).await?;
-        ui.text(&print::applied(&reply))?;
-        return Ok(code(reply.summary.conflicts > 0));
     }
     let reply = session.call(&call).await?;
-    ui.remarks(&reply.warnings, &[]);
-    ui.reply(&reply, |reply| print::plan(reply) + &print::applied(reply))?;
-    Ok(code(reply.summary.conflicts > 0))
+    if !unseen {
+        ui.remarks(&reply.warnings, &[]);
+    }
+    ui.reply(&reply, |reply| {
+        let plan = if unseen { String::new() } else { print::plan(reply) };
+        let done = if args.dry_run { String::new() } else { print::applied(reply) };
+        plan + &done
+    })?;
+    Ok(code(!args.dry_run && reply.summary.conflicts > 0))
 }
 
 fn nothing_to_do(plan: &ApplyReply) -> bool {

@@ -100,6 +100,6 @@ async fn write_page(session: &Session, args: &DiffArgs, target: &Path) -> Result
 fn remarks(session: &Session, reply: &DiffReply) {
     session.ui.remarks(&[], &reply.skipped);
     if let Some(hidden) = diff::hidden(&reply.hidden) {
-        session.ui.note(hidden);
+        session.ui.note(format_args!("not shown: {hidden}"));
     }
 }

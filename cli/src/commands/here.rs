@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use pyro_api::{
     ApplyReply, BytesText, DiffReply, EnvironmentInspect, EnvironmentPull, EnvironmentState,
-    ErrorBody, ErrorCode, Export, ExportReply, GitFetch, LogEntry, OutputStream, WorkspaceApply,
-    WorkspaceDelete, WorkspaceDiff, WorkspaceInfo,
+    ErrorBody, ErrorCode, Export, ExportReply, GitFetch, LogEntry, OutputStream, SeedOptions,
+    WorkspaceApply, WorkspaceDelete, WorkspaceDiff, WorkspaceInfo,
 };
 
 use super::OK;
@@ -41,7 +41,7 @@ pub async fn here(session: &Session, args: HereArgs) -> Result<u8, Error> {
     let entries = count(info.workspace_seed.entry_count, "entry", "entries");
     let id = shown(&info.workspace_id);
     session.ui.note(format_args!("pyro: workspace {id}, a copy of this directory ({entries})"));
-    let here = Here { session, info: &info };
+    let here = Here { session, info: &info, seed: &create.seed };
     let ended = if shell {
         here.shell(ending).await
     } else {
@@ -136,6 +136,8 @@ impl From<ApplyReply> for Became {
 struct Here<'a> {
     session: &'a Session,
     info: &'a WorkspaceInfo,
+    /// What was left out on the way in is left out on the way home.
+    seed: &'a SeedOptions,
 }
 
 impl Here<'_> {
@@ -256,6 +258,9 @@ impl Here<'_> {
             dry_run,
             beside: false,
             tree: Some(diff.tree.clone()),
+            paths: Vec::new(),
+            exclude: self.seed.exclude.clone(),
+            gitignore: self.seed.gitignore,
             no_freeze: false,
         })
     }

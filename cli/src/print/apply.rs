@@ -2,14 +2,17 @@
 
 use pyro_api::{ApplyAction, ApplyEntry, ApplyReply, ApplySummary, ApplyUndoReply};
 
-use super::{count, shown, size};
+use super::{count, diff, shown, size};
 
 /// What is done about each path.
 pub fn plan(reply: &ApplyReply) -> String {
-    let lines: String = reply.entries.iter().map(line).collect();
+    let mut lines: String = reply.entries.iter().map(line).collect();
+    if let Some(hidden) = diff::hidden(&reply.hidden) {
+        lines += &format!("left out: {hidden}\n");
+    }
     let (host, tree) = (shown(&reply.host_path.lossy()), shown(&reply.tree));
     match reply.entries.is_empty() {
-        true => format!("{host} has all of tree {tree} already\n"),
+        true => format!("{lines}{host} has all that comes of tree {tree}\n"),
         false => format!("{lines}{}: tree {tree} to {host}\n", counts(&reply.summary)),
     }
 }

@@ -44,7 +44,7 @@ pub enum Line<'a> {
     MovedDirectory(&'a Rename),
 }
 
-/// What a diff does not show, if anything.
+/// How many changes are left out and by what, if any.
 pub fn hidden(hidden: &Hidden) -> Option<String> {
     let counts = [
         (hidden.by_path, "at other paths"),
@@ -56,7 +56,7 @@ pub fn hidden(hidden: &Hidden) -> Option<String> {
         .filter(|(n, _)| *n > 0)
         .map(|(n, by)| format!("{} {by}", count(*n, "change", "changes")))
         .collect();
-    (!told.is_empty()).then(|| format!("not shown: {}", told.join(", ")))
+    (!told.is_empty()).then(|| told.join(", "))
 }
 
 /// Git's letter.

@@ -106,6 +106,33 @@ fn what_was_reviewed_comes_home_and_is_taken_back() {
 }
 
 #[test]
+fn what_is_not_wanted_stays_in_the_workspace() {
+    let home = Home::new();
+    let seed = seed(&home);
+    fs::write(seed.join(".gitignore"), "*.o\n").unwrap();
+    let dir = seed.to_str().unwrap();
+    let id = home.workspace(&seed);
+    home.sh(&id, "mkdir new; echo 1 > new/a.c; echo 1 > new/a.o; echo 1 > src/b.c; echo 2 > both");
+    let plan = ["workspace", "apply", &id, dir, "--dry-run", "--json", "--gitignore"];
+    let planned = |more: &[&str]| -> Value {
+        let output = home.output(plan.iter().chain(more));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)))
+    };
+    let all = planned(&[]);
+    assert_eq!(all["hidden"]["by_gitignore"], 1);
+    let expected =
+        [("both", "replace"), ("new", "create"), ("new/a.c", "create"), ("src/b.c", "create")];
+    assert_eq!(actions(&all), expected);
+    let some = planned(&["new/a.c", "/workspace/src", "--exclude", "b.*"]);
+    assert_eq!((&some["hidden"]["by_exclude"], &some["hidden"]["by_path"]), (&json!(1), &json!(3)));
+    // The directory that it needs comes along.
+    assert_eq!(actions(&some), [("new", "create"), ("new/a.c", "create")]);
+    home.json(["workspace", "apply", &id, dir, "--yes", "new/a.c"]);
+    assert_eq!(fs::read_dir(seed.join("new")).unwrap().count(), 1);
+    assert_eq!(read(seed.join("both")), "one\n");
+}
+
+#[test]
 fn only_the_seed_is_applied_to_unless_asked() {
     let home = Home::new();
     let seed = seed(&home);

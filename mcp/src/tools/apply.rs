@@ -1,6 +1,8 @@
 //! Changes on their way home.
 
-use pyro_api::{ApplyReply, ApplyUndoReply, ErrorBody, WorkspaceApply, WorkspaceApplyUndo};
+use pyro_api::{
+    ApplyReply, ApplyUndoReply, BytesText, ErrorBody, WorkspaceApply, WorkspaceApplyUndo,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,15 @@ pub struct Apply {
     /// `workspace_diff`, or of the plan, that was reviewed, or a snapshot's name. When absent, the
     /// plan for `/workspace` as it is now is made and nothing is changed.
     tree: Option<String>,
+    /// Only the changes at these paths below `/workspace`; all when empty.
+    #[serde(default)]
+    paths: Vec<BytesText>,
+    /// Patterns (as in a `.gitignore`) of what to leave out.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Leave out what was added and the tree's `.gitignore` files name.
+    #[serde(default)]
+    gitignore: bool,
     /// Only make the plan.
     #[serde(default)]
     dry_run: bool,
@@ -70,6 +81,9 @@ impl Tool for Apply {
             dry_run: self.dry_run || self.tree.is_none(),
             beside: self.beside,
             tree: self.tree,
+            paths: self.paths,
+            exclude: self.exclude,
+            gitignore: self.gitignore,
             no_freeze: false,
         };
         let mut reply = call.daemon(&apply).await?;

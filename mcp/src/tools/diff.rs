@@ -51,6 +51,9 @@ pub struct Diff {
     gitignore: bool,
     /// Lines of context in the patch; 3 when absent.
     context: Option<u32>,
+    /// Have the patch carry binary files, too, as only `git apply` takes them.
+    #[serde(default)]
+    binary: bool,
 }
 
 /// Answer of `workspace_diff`.
@@ -124,6 +127,7 @@ impl Tool for Diff {
             exclude: self.exclude.clone(),
             gitignore: self.gitignore,
             context: self.context,
+            binary: self.binary,
             ..WorkspaceDiff::of(self.workspace_id.clone())
         };
         if self.patch_offset == 0 {

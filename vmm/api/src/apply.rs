@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes_text::BytesText;
 use crate::call::calls;
+use crate::diff::Hidden;
 
 /// Brings a workspace's changes into a directory of the host: three-way, path by path, against the
 /// baseline. What changed on one side alone is taken; texts that changed on both sides in different
@@ -29,6 +30,15 @@ pub struct WorkspaceApply {
     /// The changes of this tree instead of `/workspace` as it is now: the id of one that a diff has
     /// shown, or the name of a snapshot.
     pub tree: Option<String>,
+    /// Only the changes at these paths below `/workspace`; all when empty.
+    #[serde(default)]
+    pub paths: Vec<BytesText>,
+    /// Patterns (as in a `.gitignore`) of what to leave out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Leave out what was added and the tree's `.gitignore` files name.
+    #[serde(default)]
+    pub gitignore: bool,
     /// Let commands go on while their files are read.
     #[serde(default)]
     pub no_freeze: bool,
@@ -114,6 +124,8 @@ pub struct ApplyReply {
     pub summary: ApplySummary,
     /// What is done about each changed path, sorted.
     pub entries: Vec<ApplyEntry>,
+    /// How many changes were left out, by what names them.
+    pub hidden: Hidden,
     /// Bytes written to the directory.
     pub bytes_written: u64,
     /// Bytes of content that crossed from the guest.

@@ -122,7 +122,8 @@ impl Host {
     /// Looks at a path. A file is read to its end.
     pub(crate) fn look(&self, path: &TreePath) -> Result<Found> {
         let Some((parent, name)) = path.split_last() else {
-            return Ok(Found::State(State::Dir { mode: mode(&self.stat) }));
+            let stat = fstat(&self.top).map_err(Error::io("read", &self.path))?;
+            return Ok(Found::State(State::Dir { mode: mode(&stat) }));
         };
         let dir = match self.dir(&parent, OFlags::PATH) {
             Ok(dir) => dir,

@@ -10,6 +10,7 @@ use crate::dot_git::repository;
 use crate::error::Result;
 use crate::host::{Found, Host};
 use crate::merge::Sides;
+use crate::perform::places;
 use crate::pick::{Picked, pick};
 use crate::settle;
 use crate::state::State;
@@ -79,6 +80,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Bytes that are written.
+    pub fn bytes(&self) -> u64 {
+        self.steps.iter().filter(|step| places(step)).map(|step| step.now.size()).sum()
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

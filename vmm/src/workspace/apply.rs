@@ -12,6 +12,7 @@ use pyro_apply::{About, Action, Host, Journals, Options, Plan};
 use pyro_format::{Delta, TreePath, escape};
 
 use super::capture::{Captured, Content};
+use super::filter::Filter;
 use super::record::Record;
 use super::{Workspace, entries, hazards};
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ impl Workspace {
         call: &WorkspaceApply,
         events: &Events,
     ) -> Result<ApplyReply> {
+        let filter = Filter::new(&call.paths, &call.exclude, call.gitignore)?;
         let record = self.record();
         let dir = seed::absolute(&call.host_path, "host directory")?;
         if !call.elsewhere {
@@ -45,15 +47,16 @@ impl Workspace {
         };
         let options = Options { beside: call.beside };
         let (store, events, dry_run) = (self.store.clone(), events.clone(), call.dry_run);
-        let (path, plan, deltas) = blocking(move |cancelled| {
+        let (path, plan, deltas, hidden) = blocking(move |cancelled| {
             let progress = StoreProgress::new(&events, "write", cancelled);
+            let hidden = filter.apply(&store, &tree.root, &mut deltas)?;
             let session = journals.open(open(&dir)?)?;
             let plan = session.plan(&store, &deltas, &tree.root, options)?;
             if !dry_run {
                 session.apply(&store, &plan, about, &progress)?;
             }
             deltas.retain(|delta| takes(&plan, delta));
-            Ok((session.path().to_owned(), plan, deltas))
+            Ok((session.path().to_owned(), plan, deltas, hidden))
         })
         .await?;
         Ok(ApplyReply {
@@ -63,7 +66,8 @@ impl Workspace {
             applied: !call.dry_run && !plan.is_empty(),
             summary: summary(&plan),
             entries: shown(&plan),
-            bytes_written: plan.entries.iter().map(|entry| entry.size).sum(),
+            hidden,
+            bytes_written: plan.bytes(),
             bytes_fetched: stats.fetched_bytes,
             warnings: hazards::warnings(&deltas, &TreePath::root()),
             frozen: stats.frozen,

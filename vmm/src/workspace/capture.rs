@@ -93,7 +93,7 @@ impl Workspace {
 
     /// Looks at `/workspace` as it is now.
     pub async fn capture(&self, how: &Capture, events: &Events) -> Result<Captured> {
-        let mut paused_us = 0;
+        let (mut paused_us, mut fetched) = (0, 0);
         let (mut tries, mut ahead) = (0, false);
         loop {
             events.progress("compare", "", 0, None);
@@ -106,7 +106,7 @@ impl Workspace {
                 }
                 let (_, deltas, _) = self.look(false).await?;
                 events.progress("fetch", "", 0, None);
-                self.fetch(how.content.wanted(&deltas), &deltas).await?;
+                fetched += self.fetch(how.content.wanted(&deltas), &deltas).await?.bytes;
                 ahead = true;
                 continue;
             }
@@ -119,11 +119,12 @@ impl Workspace {
                 None => Stillness::default(),
             };
             paused_us += stillness.paused_us;
+            fetched += outcome.bytes;
             let moved = busy && !stillness.frozen || !outcome.unsteady.is_empty();
             if moved && tries < TRIES {
                 continue;
             }
-            stats.fetched_bytes = outcome.bytes;
+            stats.fetched_bytes = fetched;
             stats.frozen = stillness.frozen;
             stats.paused_us = paused_us;
             let whole = how.content.is_all() && outcome.unsteady.is_empty();

@@ -44,7 +44,11 @@ struct Form {
 impl Workspace {
     /// Compares two trees: `/workspace` as it is now with the baseline, unless others are named.
     pub async fn diff(&self, call: &WorkspaceDiff, events: &Events) -> Result<DiffReply> {
-        let filter = Filter::new(call)?;
+        if call.gitignore && call.no_pin {
+            let text = "the .gitignore files are not read when content is left in the guest";
+            return Err(Error::Invalid(text.to_owned()));
+        }
+        let filter = Filter::new(&call.paths, &call.exclude, call.gitignore)?;
         let _hold = self.store.hold();
         let wanted = if call.patch { Content::Patchable } else { Content::None };
         let shown = match &call.to {

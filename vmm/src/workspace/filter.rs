@@ -1,9 +1,9 @@
-//! What a diff leaves out on request, counted: nothing is hidden without a word.
+//! What a diff or an apply leaves out on request, counted: nothing is hidden without a word.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pyro_api::{Hidden, WorkspaceDiff};
+use pyro_api::{BytesText, Hidden};
 use pyro_format::{Delta, EntryName, Node, RootNode, TreePath};
 use pyro_store::{Excludes, Ignores, Store};
 
@@ -22,15 +22,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// What a call asks for.
-    pub fn new(call: &WorkspaceDiff) -> Result<Self> {
-        if call.gitignore && call.no_pin {
-            let text = "the .gitignore files are not read when content is left in the guest";
-            return Err(Error::Invalid(text.to_owned()));
-        }
-        let paths = call.paths.iter().map(|text| path::parse(&text.0)).collect::<Result<_>>()?;
-        let excludes = Excludes::new(&call.exclude)?;
-        Ok(Self { paths, excludes, gitignore: call.gitignore })
+    /// Only what is at these paths or below, unless there are none; not what the patterns name; and
+    /// not what was added and `.gitignore` files name.
+    pub fn new(paths: &[BytesText], exclude: &[String], gitignore: bool) -> Result<Self> {
+        let paths = paths.iter().map(|text| path::parse(&text.0)).collect::<Result<_>>()?;
+        Ok(Self { paths, excludes: Excludes::new(exclude)?, gitignore })
     }
 
     /// Drops what is not to be shown. `new` is the newer tree, stored: its `.gitignore` files hide

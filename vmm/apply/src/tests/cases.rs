@@ -235,6 +235,20 @@ fn times_owners_and_permissions_are_given_back_and_no_set_id_bit_is_kept() {
 }
 
 #[test]
+fn the_mode_of_the_directory_itself_comes_and_goes() {
+    let (base, theirs) = rewritten();
+    let mut world = World::new(&base, &theirs, &base);
+    let mode = |world: &World| fs::metadata(world.host()).unwrap().mode() & 0o777;
+    let was = RootNode { mode: pyro_format::Mode::new(mode(&world) as u16), ..world.theirs };
+    let is = RootNode { mode: pyro_format::Mode::new(0o700), ..was };
+    diff(&world.store, &was, &is, |delta| world.changes.insert(0, delta)).unwrap();
+    world.apply();
+    assert_eq!(mode(&world), 0o700);
+    world.undo();
+    assert_eq!(mode(&world), u32::from(was.mode.bits()));
+}
+
+#[test]
 fn what_is_no_file_is_left_alone_and_not_waited_for() {
     let (base, theirs) = rewritten();
     let world = World::new(&base, &theirs, &Tree::new());
