@@ -3,6 +3,7 @@
 mod apply;
 mod attach;
 mod bad_input;
+mod confinement;
 mod crash;
 mod detached;
 mod diff;
@@ -10,6 +11,7 @@ mod disk;
 mod docs;
 mod export;
 mod git;
+mod hostile;
 mod main_job;
 mod mcp;
 mod mcp_client;

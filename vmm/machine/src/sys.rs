@@ -30,6 +30,32 @@ pub(crate) fn detach(command: &mut Command) {
     unsafe { command.pre_exec(setup) };
 }
 
+/// What a child is kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Confinement {
+    /// Whom it becomes.
+    pub(crate) identity: Option<Identity>,
+    /// It shares the host's network.
+    pub(crate) network: bool,
+}
+
+impl Confinement {
+    /// Namespaces of the child's own (namespaces(7)). Only root makes them without one for users; where
+    /// the kernel lets nobody make them there are none. A process namespace would need another fork.
+    fn separate(self) {
+        let mut flags = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        if !self.network {
+            flags |= libc::CLONE_NEWNET;
+        }
+        for flags in [flags, flags | libc::CLONE_NEWUSER] {
+            // SAFETY: the system call takes an integer; the child has one thread.
+            if unsafe { libc::syscall(libc::SYS_unshare, flags) } == 0 {
+                return;
+            }
+        }
+    }
+}
+
 /// A user and a group to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -38,11 +64,15 @@ pub(crate) struct Identity {
 }
 
 /// Makes the child die with the calling *thread*, take no blocked signal along, keep the
-/// descriptors `keep` open under their numbers, and become `identity` if there is one.
-pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, identity: Option<Identity>) {
+/// descriptors `keep` open under their numbers, and be confined.
+pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: Confinement) {
     let parent = rustix::process::getpid();
     let setup = move || {
-        if let Some(Identity { uid, gid }) = identity {
+        confinement.separate();
+        // A dump would hold the guest's memory.
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+        if let Some(Identity { uid, gid }) = confinement.identity {
             // SAFETY: plain system calls on integers; an empty group list needs no pointer.
             let done = unsafe {
                 libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) == 0

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::MemfdFlags;
 
 use crate::network::{self, GATEWAY_IP, GUEST_IP, GUEST_MAC, GUEST_PREFIX, NAMESERVER_IP};
-use crate::sys::{self, Identity};
+use crate::sys::{self, Confinement, Identity};
 use crate::vsock::{MissingService, SocketDir, VsockDevice};
 use crate::{Error, MachineSpec, Result, shim};
 
@@ -78,8 +78,8 @@ pub(crate) struct CommandLine {
     command: Command,
     program: PathBuf,
     accel: Accel,
-    /// Whom QEMU becomes when its owner is root.
-    identity: Option<Identity>,
+    /// What QEMU is kept from.
+    confinement: Confinement,
     passed: Vec<OwnedFd>,
 }
 
@@ -105,8 +105,8 @@ impl CommandLine {
         command.args(["-object", "rng-builtin,id=rng", "-device", "virtio-rng-device,rng=rng"]);
         command.arg("-sandbox");
         command.arg("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-        let identity = unprivileged(accel);
-        Ok(CommandLine { command, program, accel, identity, passed: Vec::new() })
+        let confinement = Confinement { identity: unprivileged(accel), network: false };
+        Ok(CommandLine { command, program, accel, confinement, passed: Vec::new() })
     }
 
     /// What is booted. Debian's kernel keeps its ACPI, by which it finds the virtio devices.
@@ -168,6 +168,7 @@ impl CommandLine {
     /// The guest's card at one end of the filter, slirp at the other: nothing in QEMU joins them. A
     /// hub is what connects a socket to slirp.
     fn network(&mut self, plug: network::Plug) {
+        self.confinement.network = true;
         let net = Ipv4Addr::from_bits(GATEWAY_IP.to_bits() & (u32::MAX << (32 - GUEST_PREFIX)));
         let guest = self.pass(plug.guest);
         let slirp = self.pass(plug.slirp);
@@ -191,7 +192,7 @@ impl CommandLine {
     /// Starts QEMU. It dies with the calling thread; its standard error is piped.
     pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
         let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
-        sys::bind_child(&mut self.command, keep, self.identity);
+        sys::bind_child(&mut self.command, keep, self.confinement);
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         self.command.spawn().map_err(Error::io("run", &self.program))
     }
@@ -206,7 +207,7 @@ impl CommandLine {
     fn pass_boot_file(&mut self, path: &Path) -> Result<i32> {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let meta = file.metadata().map_err(Error::io("open", path))?;
-        if self.identity.is_some() && meta.permissions().mode() & 0o004 == 0 {
+        if self.confinement.identity.is_some() && meta.permissions().mode() & 0o004 == 0 {
             let copy = rustix::fs::memfd_create("boot", MemfdFlags::CLOEXEC);
             let mut copy = File::from(copy.map_err(Error::io("copy", path))?);
             io::copy(&mut file, &mut copy).map_err(Error::io("copy", path))?;
