@@ -118,16 +118,17 @@ class Pyro:
         ttl_seconds: int | None = None,
         network: bool = False,
         allow_host_compat: bool = False,
+        disk_mib: int = 16384,
     ) -> results.CommandResult:
         """Runs one command in a VM of its own, which is gone afterwards.
 
         `command`: a text for `sh -c`, or the program and its arguments. `timeout_seconds`: the
         command is killed after that time (`None`: never) and the result says `timed_out`.
         `ttl_seconds`: the VM is ended after that time, whatever it does. `network`: gives the guest
-        connections out to public addresses. `allow_host_compat`: where no VM can run, runs without
-        one, with weaker isolation.
+        connections out to public addresses. `disk_mib`: most that the guest can write to its disk.
+        `allow_host_compat`: where no VM can run, runs without one, with weaker isolation.
         """
-        options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
+        options = _machine(vcpu_count, mem_mib, disk_mib, ttl_seconds, network, allow_host_compat)
         options += option("timeout-seconds", timeout_seconds)
         reply = self._call("run", options, names=[environment], command=command)
         return cast(results.CommandResult, reply)
@@ -140,9 +141,10 @@ class Pyro:
         ttl_seconds: int | None = None,
         network: bool = False,
         allow_host_compat: bool = False,
+        disk_mib: int = 16384,
     ) -> results.VmInfo:
         """Makes a VM without starting it. It is deleted after `ttl_seconds` (`None`: 600)."""
-        options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
+        options = _machine(vcpu_count, mem_mib, disk_mib, ttl_seconds, network, allow_host_compat)
         return cast(results.VmInfo, self._call("vm create", options, names=[environment]))
 
     def start_vm(self, vm_id: str) -> results.VmInfo:
@@ -198,6 +200,7 @@ class Pyro:
         ttl_seconds: int | None = None,
         network: bool = False,
         allow_host_compat: bool = False,
+        disk_mib: int = 16384,
     ) -> results.WorkspaceInfo:
         """Makes a VM whose `/workspace` starts as the seed; it is complete when this returns.
 
@@ -208,7 +211,7 @@ class Pyro:
         a file that keeps changing; `skip_unreadable`: leave out what cannot be read. The workspace
         is deleted after `ttl_seconds`, when given.
         """
-        options = _machine(vcpu_count, mem_mib, ttl_seconds, network, allow_host_compat)
+        options = _machine(vcpu_count, mem_mib, disk_mib, ttl_seconds, network, allow_host_compat)
         options += _source(exclude, gitignore, allow_changing, skip_unreadable)
         options += option("seed-path", seed_path) + option("name", name)
         options += _labels(labels)
@@ -430,6 +433,7 @@ class Pyro:
         freeze: bool = True,
         vcpu_count: int | None = None,
         mem_mib: int | None = None,
+        disk_mib: int | None = None,
         ttl_seconds: int | None = None,
         network: bool | None = None,
     ) -> results.WorkspaceInfo:
@@ -442,6 +446,7 @@ class Pyro:
         options += _labels(labels)
         options += flag("no-freeze", not freeze)
         options += option("vcpu-count", vcpu_count) + option("mem-mib", mem_mib)
+        options += option("disk-mib", disk_mib)
         options += option("ttl-seconds", ttl_seconds)
         if network is not None:
             options += option("network", "yes" if network else "no")
@@ -639,6 +644,7 @@ def _before_a_command(name: Word) -> bytes:
 def _machine(
     vcpu_count: int,
     mem_mib: int,
+    disk_mib: int,
     ttl_seconds: int | None,
     network: bool,
     allow_host_compat: bool,
@@ -646,6 +652,7 @@ def _machine(
     return [
         *option("vcpu-count", vcpu_count),
         *option("mem-mib", mem_mib),
+        *option("disk-mib", disk_mib),
         *option("ttl-seconds", ttl_seconds),
         *flag("network", network),
         *flag("allow-host-compat", allow_host_compat),

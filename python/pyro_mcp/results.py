@@ -154,6 +154,7 @@ class VmInfo(TypedDict):
     state: Literal["created", "started", "stopped"]
     vcpu_count: int
     mem_mib: int
+    disk_mib: int
     execution_mode: str
     network_enabled: bool
     created_at: str
@@ -247,6 +248,7 @@ class WorkspaceInfo(TypedDict):
     execution_mode: str
     vcpu_count: int
     mem_mib: int
+    disk_mib: int
     network_enabled: bool
     command_count: int
     last_command: LastCommand | None

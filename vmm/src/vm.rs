@@ -21,6 +21,7 @@ impl Manager {
         let create = WorkspaceCreate {
             vcpu_count: call.vcpu_count,
             mem_mib: call.mem_mib,
+            disk_mib: call.disk_mib,
             ttl_seconds: Some(call.ttl_seconds.unwrap_or(VM_TTL_SECONDS)),
             network: call.network,
             allow_host_compat: call.allow_host_compat,
@@ -71,6 +72,7 @@ impl Manager {
         let create = WorkspaceCreate {
             vcpu_count: call.vcpu_count,
             mem_mib: call.mem_mib,
+            disk_mib: call.disk_mib,
             ttl_seconds: call.ttl_seconds,
             network: call.network,
             allow_host_compat: call.allow_host_compat,
@@ -105,6 +107,7 @@ fn empty(environment: String) -> WorkspaceCreate {
         labels: Default::default(),
         vcpu_count: None,
         mem_mib: None,
+        disk_mib: None,
         ttl_seconds: None,
         network: false,
         allow_host_compat: false,
@@ -138,6 +141,7 @@ impl Workspace {
             state,
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,
+            disk_mib: record.disk_mib,
             execution_mode: record.backend.name().to_owned(),
             network_enabled: record.network,
             created_at: record.created_at.to_string(),

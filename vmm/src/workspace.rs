@@ -179,6 +179,7 @@ impl Workspace {
             execution_mode: record.backend.name().to_owned(),
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,
+            disk_mib: record.disk_mib,
             network_enabled: record.network,
             command_count: record.command_count,
             last_command: record.last_command,

@@ -12,6 +12,9 @@ pub struct MachineArgs {
     /// Memory in MiB [default: 1024]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB [default: 16384]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub disk_mib: Option<u32>,
     /// Delete the VM or workspace so many seconds after it was made, whatever it does then
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..))]
     pub ttl_seconds: Option<u64>,

@@ -109,6 +109,9 @@ pub struct ForkArgs {
     /// Memory in MiB [default: as the source]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = "Machine")]
     pub mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB [default: as the source]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..), help_heading = "Machine")]
+    pub disk_mib: Option<u32>,
     /// Delete the fork so many seconds after it was made, whatever it does then
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..), help_heading = "Machine")]
     pub ttl_seconds: Option<u64>,

@@ -42,7 +42,10 @@ pub fn status(info: &VmInfo) -> String {
     rows.extend([
         ("environment", shown(&info.environment)),
         ("runs on", shown(&info.execution_mode)),
-        ("machine", format!("{} vCPU, {} MiB", info.vcpu_count, info.mem_mib)),
+        (
+            "machine",
+            format!("{} vCPU, {} MiB, disk {} MiB", info.vcpu_count, info.mem_mib, info.disk_mib),
+        ),
         ("network", if info.network_enabled { "on" } else { "off" }.to_owned()),
         ("created at", info.created_at.clone()),
         ("expires at", or_dash(info.expires_at.as_deref())),

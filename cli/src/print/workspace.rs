@@ -82,7 +82,10 @@ pub fn status(info: &WorkspaceInfo) -> String {
     rows.extend([
         ("environment", shown(&info.environment)),
         ("runs on", shown(&info.execution_mode)),
-        ("machine", format!("{} vCPU, {} MiB", info.vcpu_count, info.mem_mib)),
+        (
+            "machine",
+            format!("{} vCPU, {} MiB, disk {} MiB", info.vcpu_count, info.mem_mib, info.disk_mib),
+        ),
         ("network", network(info).to_owned()),
         ("path", shown(&info.workspace_path)),
         ("seed", seed(&info.workspace_seed)),

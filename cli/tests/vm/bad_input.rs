@@ -135,6 +135,7 @@ fn nothing_is_made_of_what_cannot_be_a_workspace() {
     check(&with("--vcpu-count", "0"), "invalid_argument", 2, "vcpu-count");
     check(&with("--vcpu-count", "9999"), "invalid_argument", 2, "CPU");
     check(&with("--mem-mib", "1"), "invalid_argument", 2, "memory");
+    check(&with("--disk-mib", "255"), "invalid_argument", 2, "disk");
     check(&with("--mem-mib", "x"), "invalid_argument", 2, "mem-mib");
     check(&with("--ttl-seconds", "0"), "invalid_argument", 2, "ttl-seconds");
     check(&with("--name", "../x"), "invalid_argument", 2, "name");

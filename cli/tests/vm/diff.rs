@@ -308,6 +308,7 @@ fn every_document_has_the_fields_of_the_contract() {
                 "execution_mode",
                 "vcpu_count",
                 "mem_mib",
+                "disk_mib",
                 "command_count",
                 "last_command",
                 "workspace_seed",

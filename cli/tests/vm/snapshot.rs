@@ -74,6 +74,8 @@ fn a_snapshot_is_compared_with_exported_and_gone_back_to() {
     }
 
     let before = home.json(["workspace", "status", &id]);
+    // A daemon that died while it was resetting has left a disk.
+    fs::write(home.path().join("workspaces").join(&id).join("scratch-1.img"), "left").unwrap();
     let after = home.json(["workspace", "reset", &id, "--snapshot", "second"]);
     for field in ["workspace_id", "name", "baseline", "baseline_tree", "created_at"] {
         assert_eq!(before[field], after[field], "{field}");

@@ -25,6 +25,8 @@ pub struct RunOnce {
     vcpu_count: Option<u32>,
     /// Memory in MiB; 1024 when absent.
     mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB; 16384 when absent.
+    disk_mib: Option<u32>,
     /// Kill the command after so many seconds; 45 when absent. What it printed until then is in
     /// the answer.
     timeout_seconds: Option<f64>,
@@ -61,6 +63,7 @@ impl Tool for RunOnce {
             command: self.command.argv()?,
             vcpu_count: self.vcpu_count,
             mem_mib: self.mem_mib,
+            disk_mib: self.disk_mib,
             timeout_seconds: self.timeout_seconds.or(Some(TIMEOUT)),
             ttl_seconds: self.ttl_seconds,
             network: self.network,

@@ -45,6 +45,8 @@ pub struct Create {
     vcpu_count: Option<u32>,
     /// Memory in MiB; 1024 when absent.
     mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB; 16384 when absent.
+    disk_mib: Option<u32>,
     /// Delete the workspace after so many seconds; never when absent.
     ttl_seconds: Option<u64>,
     /// Give the guest a network: public addresses only, never this host or its networks.
@@ -80,6 +82,7 @@ impl Tool for Create {
             labels: self.labels,
             vcpu_count: self.vcpu_count,
             mem_mib: self.mem_mib,
+            disk_mib: self.disk_mib,
             ttl_seconds: self.ttl_seconds,
             network: self.network,
             allow_host_compat: self.allow_host_compat,

@@ -19,6 +19,8 @@ pub struct Run {
     pub vcpu_count: Option<u32>,
     /// Memory in MiB; 1024 when absent.
     pub mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB; 16384 when absent.
+    pub disk_mib: Option<u32>,
     /// Kill the command after so many seconds.
     pub timeout_seconds: Option<f64>,
     /// End the VM after so many seconds, whatever it does.

@@ -124,6 +124,8 @@ pub struct WorkspaceFork {
     pub vcpu_count: Option<u32>,
     /// Memory in MiB; as the source's when absent.
     pub mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB; as the source's when absent.
+    pub disk_mib: Option<u32>,
     /// Delete the fork after so many seconds.
     pub ttl_seconds: Option<u64>,
     /// Give the guest a network, or not; as the source when absent.

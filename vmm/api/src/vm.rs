@@ -26,6 +26,8 @@ pub struct VmCreate {
     pub vcpu_count: Option<u32>,
     /// Memory in MiB; 1024 when absent.
     pub mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB; 16384 when absent.
+    pub disk_mib: Option<u32>,
     /// Delete the VM after so many seconds, whatever it does; 600 when absent.
     pub ttl_seconds: Option<u64>,
     /// Give the guest a network: connections out to public addresses; never to this host, link-local
@@ -62,6 +64,8 @@ pub struct VmInfo {
     pub vcpu_count: u32,
     /// Memory in MiB.
     pub mem_mib: u32,
+    /// Most that the guest can write to its disk, in MiB.
+    pub disk_mib: u32,
     /// What its guest runs on: `qemu-kvm` or `qemu-tcg`.
     pub execution_mode: String,
     /// Whether its guest has a network.

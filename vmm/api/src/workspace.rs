@@ -45,6 +45,8 @@ pub struct WorkspaceCreate {
     pub vcpu_count: Option<u32>,
     /// Memory in MiB; 1024 when absent.
     pub mem_mib: Option<u32>,
+    /// Most that the guest can write to its disk, in MiB; 16384 when absent.
+    pub disk_mib: Option<u32>,
     /// Delete the workspace after so many seconds.
     pub ttl_seconds: Option<u64>,
     /// Give the guest a network: connections out to public addresses; never to this host, link-local
@@ -142,6 +144,8 @@ pub struct WorkspaceInfo {
     pub vcpu_count: u32,
     /// Memory in MiB.
     pub mem_mib: u32,
+    /// Most that the guest can write to its disk, in MiB.
+    pub disk_mib: u32,
     /// Whether its guest has a network.
     pub network_enabled: bool,
     /// Commands run and logged.

@@ -41,4 +41,4 @@ pub use initramfs::write_initramfs;
 pub use kernel::Kernel;
 pub use kernel::bzimage::extract_vmlinux;
 pub use progress::{Progress, Silent};
-pub use scratch::{SCRATCH_BYTES, clone_scratch};
+pub use scratch::SCRATCH_MIB;

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use crate::build::tool::{Run, find_tool};
 use crate::{Catalog, Error, Result, Silent};
 
-/// Apparent size of a scratch disk in bytes. On the host it takes what the guest has written.
-pub const SCRATCH_BYTES: u64 = 16 << 30;
+/// Size of a scratch disk in MiB when nobody says. On the host it takes what the guest has written.
+pub const SCRATCH_MIB: u32 = 16 << 10;
 
 /// Changes with the options below, so that an older template is not taken for this one.
 const TEMPLATE: &str = "ext4-16g-2.img";
@@ -30,46 +30,65 @@ const PREZEROED: &str = "assume_storage_prezeroed=1,nodiscard";
 const LAZY: &str = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
 
 impl Catalog {
-    /// The path of a formatted, empty scratch disk ([`SCRATCH_BYTES`], a few MB on the host), made when
-    /// it is not there yet. Copy it with [`clone_scratch`].
+    /// Makes an empty scratch disk of `mib` MiB in the new file `dest`: one of [`SCRATCH_MIB`] is cloned
+    /// from a template, so that nothing is formatted when somebody waits.
+    ///
+    /// # Errors
+    /// [`Error::ToolMissing`] without `mkfs.ext4`, [`Error::ToolFailed`], [`Error::Io`], also when `dest`
+    /// exists. Nothing is left then.
+    pub fn make_scratch(&self, dest: &Path, mib: u32) -> Result<()> {
+        if mib == SCRATCH_MIB {
+            return clone_scratch(&self.ensure_scratch_template()?, dest);
+        }
+        File::create_new(dest).map_err(Error::io("create", dest))?;
+        format(dest, mib).inspect_err(|_| {
+            // The error of formatting is the one to report.
+            let _ = fs::remove_file(dest);
+        })
+    }
+
+    /// The path of a formatted, empty scratch disk ([`SCRATCH_MIB`], a few MB on the host), made when it
+    /// is not there yet.
     ///
     /// # Errors
     /// [`Error::ToolMissing`] without `mkfs.ext4`, [`Error::ToolFailed`], [`Error::Io`].
     pub fn ensure_scratch_template(&self) -> Result<PathBuf> {
         let dir = self.root().join("scratch");
         let path = dir.join(TEMPLATE);
-        if fs::metadata(&path).is_ok_and(|meta| meta.len() == SCRATCH_BYTES) {
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() == u64::from(SCRATCH_MIB) << 20) {
             return Ok(path);
         }
-        let mkfs = find_tool("mkfs.ext4")?;
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(Error::io("create", &path))?;
-        let format = |options: &str| -> Result<()> {
-            file.as_file()
-                .set_len(0)
-                .and_then(|()| file.as_file().set_len(SCRATCH_BYTES))
-                .map_err(Error::io("resize", file.path()))?;
-            let mut run = Run::new("mkfs.ext4", &mkfs);
-            run.args(FORMAT).args(["-E", options]).arg(file.path());
-            run.finish(&Silent, |_| ())
-        };
-        match format(PREZEROED) {
-            Err(Error::ToolFailed { .. }) => format(LAZY)?,
-            other => other?,
-        }
-        file.as_file().sync_all().map_err(Error::io("sync", file.path()))?;
+        format(file.path(), SCRATCH_MIB)?;
         file.persist(&path).map_err(|error| Error::io("replace", &path)(error.error))?;
         crate::durable::sync_dir(&dir)?;
         Ok(path)
     }
 }
 
+/// Makes the file a formatted, empty disk, and syncs it.
+fn format(path: &Path, mib: u32) -> Result<()> {
+    let mkfs = find_tool("mkfs.ext4")?;
+    let file = File::create(path).map_err(Error::io("create", path))?;
+    let format = |options: &str| -> Result<()> {
+        file.set_len(0)
+            .and_then(|()| file.set_len(u64::from(mib) << 20))
+            .map_err(Error::io("resize", path))?;
+        let mut run = Run::new("mkfs.ext4", &mkfs);
+        run.args(FORMAT).args(["-E", options]).arg(path);
+        run.finish(&Silent, |_| ())
+    };
+    match format(PREZEROED) {
+        Err(Error::ToolFailed { .. }) => format(LAZY)?,
+        other => other?,
+    }
+    file.sync_all().map_err(Error::io("sync", path))
+}
+
 /// Copies a scratch disk to the new file `dest` and syncs it: as a reflink where the file system can,
-/// else extent by extent, so that holes stay holes.
-///
-/// # Errors
-/// [`Error::Io`], also when `dest` exists; `dest` is removed again if the copy fails.
-pub fn clone_scratch(template: &Path, dest: &Path) -> Result<()> {
+/// else extent by extent, so that holes stay holes. `dest` is removed again if the copy fails.
+fn clone_scratch(template: &Path, dest: &Path) -> Result<()> {
     let from = File::open(template).map_err(Error::io("open", template))?;
     let to = File::create_new(dest).map_err(Error::io("create", dest))?;
     let copied = match rustix::fs::ioctl_ficlone(&to, &from) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pyro_api::{SeedMode, WorkspaceCreate, WorkspaceInfo, WorkspaceSeed};
 use pyro_format::BaselineId;
-use pyro_image::clone_scratch;
+use pyro_image::SCRATCH_MIB;
 use pyro_proto::GENERATION;
 use pyro_store::{IngestOptions, IngestSource, Pin};
 
@@ -139,6 +139,7 @@ impl Manager {
             backend,
             vcpu_count: call.vcpu_count.unwrap_or(VCPUS),
             mem_mib: call.mem_mib.unwrap_or(MEM_MIB),
+            disk_mib: call.disk_mib.unwrap_or(SCRATCH_MIB),
             network: call.network,
             baseline: seeded.baseline,
             baseline_tree: seeded.tree.into(),
@@ -161,18 +162,15 @@ impl Manager {
             last_command: None,
         };
         let unborn = self.register(record, call.ttl_seconds.map(Duration::from_secs))?;
-        self.make_scratch(unborn.workspace().scratch()).await?;
+        let workspace = unborn.workspace();
+        self.make_scratch(workspace.scratch(), workspace.record().disk_mib).await?;
         Ok(unborn)
     }
 
-    /// Makes an empty scratch disk in this file.
-    pub(super) async fn make_scratch(&self, scratch: PathBuf) -> Result<()> {
+    /// Makes an empty scratch disk of this size in this file.
+    pub(super) async fn make_scratch(&self, scratch: PathBuf, mib: u32) -> Result<()> {
         let catalog = self.catalog();
-        blocking(move |_| {
-            let template = catalog.ensure_scratch_template()?;
-            Ok(clone_scratch(&template, &scratch)?)
-        })
-        .await
+        blocking(move |_| Ok(catalog.make_scratch(&scratch, mib)?)).await
     }
 
     async fn seed(&self, call: &WorkspaceCreate, events: &Events) -> Result<Seeded> {
@@ -290,6 +288,9 @@ fn check_options(call: &WorkspaceCreate) -> Result<()> {
     }
     if !(128..=1 << 20).contains(&call.mem_mib.unwrap_or(MEM_MIB)) {
         return invalid("memory must be 128 to 1048576 MiB");
+    }
+    if !(256..=16 << 20).contains(&call.disk_mib.unwrap_or(SCRATCH_MIB)) {
+        return invalid("the disk must be 256 to 16777216 MiB");
     }
     if call.ttl_seconds == Some(0) {
         return invalid("a time to live of 0 seconds makes no sense");

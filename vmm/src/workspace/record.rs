@@ -134,6 +134,9 @@ pub struct Record {
     pub vcpu_count: u32,
     /// Memory in MiB.
     pub mem_mib: u32,
+    /// Size of the scratch disk in MiB.
+    #[serde(default = "scratch_mib")]
+    pub disk_mib: u32,
     /// Whether the guest has a network.
     #[serde(default)]
     pub network: bool,
@@ -181,6 +184,10 @@ pub struct Record {
     pub command_count: u64,
     /// The last of them.
     pub last_command: Option<LastCommand>,
+}
+
+fn scratch_mib() -> u32 {
+    pyro_image::SCRATCH_MIB
 }
 
 fn one<T: From<u8>>() -> T {

@@ -44,9 +44,11 @@ impl Manager {
             let _hold = hold;
             let _alone = workspace.lifecycle.write().await;
             workspace.refuse_transition()?;
+            // A daemon that died here has left a disk.
+            workspace.sweep_resets();
             let resets = workspace.record().resets + 1;
             let scratch = workspace.dir.join(scratch_name(resets));
-            manager.make_scratch(scratch).await?;
+            manager.make_scratch(scratch, record.disk_mib).await?;
             workspace.pull_plug().await?;
             workspace.settle_execs().await;
             workspace.start_over(resets, tree)?;
@@ -78,6 +80,7 @@ impl Manager {
             labels: call.labels.clone().unwrap_or(record.labels),
             vcpu_count: Some(call.vcpu_count.unwrap_or(record.vcpu_count)),
             mem_mib: Some(call.mem_mib.unwrap_or(record.mem_mib)),
+            disk_mib: Some(call.disk_mib.unwrap_or(record.disk_mib)),
             ttl_seconds: call.ttl_seconds,
             network: call.network.unwrap_or(record.network),
             allow_host_compat: false,
