@@ -122,6 +122,7 @@ async fn serve(home: Home, program: PathBuf) -> Result<()> {
     closing.set();
     let drained = async {
         let _ = serving.await;
+        manager.cool_down().await;
         manager.settle().await;
     };
     let patience = if server.drains() { DRAIN } else { Duration::from_secs(2) };

@@ -2,6 +2,7 @@
 
 mod reaper;
 mod upkeep;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use reaper::Reaped;
 use upkeep::Upkeep;
+use warm::Warm;
 
 use crate::agent;
 use crate::daemon::closing::Closing;
@@ -42,6 +44,7 @@ pub struct Manager {
     detached: TaskTracker,
     reaped: Mutex<Reaped>,
     upkeep: Upkeep,
+    warm: Warm,
 }
 
 impl Manager {
@@ -62,6 +65,7 @@ impl Manager {
             detached: TaskTracker::new(),
             reaped: Mutex::default(),
             upkeep: Upkeep::new()?,
+            warm: Warm::new()?,
         }))
     }
 

@@ -49,11 +49,12 @@ use pyro_api::{Served, WorkspaceInfo, WorkspaceState};
 use pyro_format::escape;
 use pyro_machine::{Exit, ExitReason, Machine, MachineState};
 use pyro_store::Store;
+use tokio::sync::{mpsc, watch};
 
 use crate::daemon::closing::Closing;
 use crate::error::{Error, Result};
 use crate::guest::content::ContentService;
-use crate::guest::door::Door;
+use crate::guest::door::{Beginning, Boot, Door};
 use accounted::Accounted;
 use expiry::Expiry;
 use feed::Feed;
@@ -72,6 +73,10 @@ pub struct Workspace {
     record: Mutex<Record>,
     content: Arc<ContentService>,
     door: Mutex<Option<Door>>,
+    /// What a guest that boots is told.
+    beginning: watch::Sender<Option<Beginning>>,
+    /// Of a machine that was started ahead: where its guest will say that it is ready.
+    ahead: Mutex<Option<mpsc::Receiver<Boot>>>,
     feeds: Mutex<HashMap<u64, Arc<Feed>>>,
     accounted: tokio::sync::Mutex<Accounted>,
     /// Held for writing by what starts, stops or deletes the machine, for reading by what uses it.
@@ -99,6 +104,8 @@ impl Workspace {
             store,
             record: Mutex::new(record),
             door: Mutex::default(),
+            beginning: watch::Sender::default(),
+            ahead: Mutex::default(),
             feeds: Mutex::default(),
             accounted: tokio::sync::Mutex::default(),
             lifecycle: Arc::default(),

@@ -33,3 +33,4 @@ mod support;
 mod tree;
 mod vms;
 mod vsock;
+mod warm;

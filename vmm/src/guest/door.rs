@@ -8,7 +8,7 @@ use pyro_proto::{
     write_frame,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -24,6 +24,9 @@ const MAX_CONNECTIONS: usize = 64;
 /// How a boot ended, and which generation of the wire the guest speaks.
 pub type Boot = Result<(u16, Booted), GuestError>;
 
+/// What a guest starts as: the tree of its `/workspace`, and its host name.
+pub type Beginning = (TimedTree, String);
+
 /// Takes a guest's connections; shut when dropped.
 pub struct Door {
     accepting: AbortHandle,
@@ -36,12 +39,12 @@ impl Drop for Door {
 }
 
 impl Door {
-    /// Takes connections from `listener`. How each boot ends goes to `boots`.
+    /// Takes connections from `listener`. A guest that boots waits until there is a `beginning`. How
+    /// each boot ends goes to `boots`.
     pub fn open(
         listener: UnixListener,
         content: Arc<ContentService>,
-        lower: TimedTree,
-        hostname: String,
+        beginning: watch::Receiver<Option<Beginning>>,
         boots: mpsc::Sender<Boot>,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -58,9 +61,10 @@ impl Door {
                     }
                 };
                 while guests.try_join_next().is_some() {}
-                let (content, boots, hostname) = (content.clone(), boots.clone(), hostname.clone());
+                let (content, beginning) = (content.clone(), beginning.clone());
+                let boots = boots.clone();
                 guests.spawn(async move {
-                    greet(stream, content, lower, hostname, boots).await;
+                    greet(stream, content, beginning, boots).await;
                     drop(slot);
                 });
             }
@@ -72,8 +76,7 @@ impl Door {
 async fn greet(
     mut stream: UnixStream,
     content: Arc<ContentService>,
-    lower: TimedTree,
-    hostname: String,
+    mut beginning: watch::Receiver<Option<Beginning>>,
     boots: mpsc::Sender<Boot>,
 ) {
     let hello = timeout(HELLO, read_frame::<Hello>(&mut stream, HOST_FRAME_LIMIT)).await;
@@ -85,18 +88,16 @@ async fn greet(
     match hello.role {
         Role::Content => content.serve(stream).await,
         Role::Control => {
-            let booted = boot(&mut stream, lower, hostname).await;
+            let beginning = beginning.wait_for(Option::is_some).await.map(|known| known.clone());
+            let Ok(Some(beginning)) = beginning else { return };
+            let booted = boot(&mut stream, beginning).await;
             // Nobody waits for a boot that a dead daemon began.
             let _ = boots.try_send(booted.map(|booted| (hello.generation, booted)));
         }
     }
 }
 
-async fn boot(
-    stream: &mut UnixStream,
-    lower: TimedTree,
-    hostname: String,
-) -> Result<Booted, GuestError> {
+async fn boot(stream: &mut UnixStream, (lower, hostname): Beginning) -> Result<Booted, GuestError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let welcome = Welcome {
         now_ns: now.as_nanos() as u64,

@@ -41,9 +41,56 @@ pub struct BootPlan {
 }
 
 impl Workspace {
-    /// Boots the machine and waits until its agent takes calls. Nothing runs after a failure, or
-    /// when the future is dropped.
+    /// Boots the machine, unless that was begun ahead, and waits until its agent takes calls. Nothing
+    /// runs after a failure, or when the future is dropped.
     pub async fn boot(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
+        let guard = StopOnDrop { workspace: self.clone(), armed: true };
+        let ahead = locked(&self.ahead).take();
+        let mut boots = match ahead {
+            Some(boots) => boots,
+            None => self.launch(plan).await?,
+        };
+        self.tell_beginning();
+        let booted = tokio::select! {
+            booted = timeout(BOOT, boots.recv()) => match booted {
+                Ok(Some(Ok((generation, Booted::Ready { .. })))) => Ok(generation),
+                Ok(Some(Ok((_, Booted::Failed { message })))) => Err(escape(message.as_bytes())),
+                Ok(Some(Err(error))) => Err(error.to_string()),
+                Ok(None) => Err("its door is shut".to_owned()),
+                Err(_) => Err(format!("it said nothing within {} seconds", BOOT.as_secs())),
+            },
+            exit = self.machine.wait_exit() => Err(match exit {
+                Ok(Some(exit)) => format!("its machine ended ({})", escape(exit.detail.as_bytes())),
+                _ => "its machine ended".to_owned(),
+            }),
+        };
+        match booted {
+            Ok(generation) => {
+                self.update(|record| record.generation = generation)?;
+                guard.disarm();
+                Ok(())
+            }
+            Err(reason) => {
+                guard.disarm();
+                self.pull_plug().await?;
+                Err(Error::Boot { reason, console: console_tail(&self.dir) })
+            }
+        }
+    }
+
+    /// Starts the machine before it is known what for: its guest boots and then waits for [`boot`].
+    ///
+    /// [`boot`]: Self::boot
+    pub async fn boot_ahead(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
+        let guard = StopOnDrop { workspace: self.clone(), armed: true };
+        let boots = self.launch(plan).await?;
+        *locked(&self.ahead) = Some(boots);
+        guard.disarm();
+        Ok(())
+    }
+
+    /// Starts the machine; its guest waits until it is told how to begin.
+    async fn launch(self: &Arc<Self>, plan: &BootPlan) -> Result<mpsc::Receiver<Boot>> {
         self.sweep_resets();
         let record = self.record();
         let spec = MachineSpec {
@@ -58,48 +105,30 @@ impl Workspace {
             daemon_argv: plan.daemon_argv.clone(),
             network: record.network,
         };
-        let mut boots = self.open_door()?;
-        let guard = StopOnDrop { workspace: self.clone(), armed: true };
-        let machine = Machine::launch(&self.dir, &spec, &plan.shim_argv).await?;
-        let booted = tokio::select! {
-            booted = timeout(BOOT, boots.recv()) => match booted {
-                Ok(Some(Ok((generation, Booted::Ready { .. })))) => Ok(generation),
-                Ok(Some(Ok((_, Booted::Failed { message })))) => Err(escape(message.as_bytes())),
-                Ok(Some(Err(error))) => Err(error.to_string()),
-                Ok(None) => Err("its door is shut".to_owned()),
-                Err(_) => Err(format!("it said nothing within {} seconds", BOOT.as_secs())),
-            },
-            exit = machine.wait_exit() => Err(match exit {
-                Ok(Some(exit)) => format!("its machine ended ({})", escape(exit.detail.as_bytes())),
-                _ => "its machine ended".to_owned(),
-            }),
-        };
-        match booted {
-            Ok(generation) => {
-                self.update(|record| record.generation = generation)?;
-                guard.disarm();
-                Ok(())
-            }
-            Err(reason) => {
-                guard.disarm();
-                machine.stop().await?;
-                self.shut_door();
-                Err(Error::Boot { reason, console: console_tail(&self.dir) })
-            }
-        }
+        self.beginning.send_replace(None);
+        let boots = self.open_door()?;
+        Machine::launch(&self.dir, &spec, &plan.shim_argv).await?;
+        Ok(boots)
+    }
+
+    /// Tells a guest that boots, and those that will, how to begin.
+    fn tell_beginning(&self) {
+        let record = self.record();
+        let hostname = record.name.unwrap_or(record.id);
+        self.beginning.send_replace(Some((record.lower.into(), hostname)));
     }
 
     /// Takes the guest's connections again after an earlier daemon's death.
     pub fn reopen_door(self: &Arc<Self>) -> Result<()> {
+        self.tell_beginning();
         self.open_door().map(drop)
     }
 
     fn open_door(self: &Arc<Self>) -> Result<mpsc::Receiver<Boot>> {
         let listener = self.machine.listen(HOST_PORT)?;
         let (boots, booted) = mpsc::channel(1);
-        let record = self.record();
-        let hostname = record.name.unwrap_or(record.id);
-        let door = Door::open(listener, self.content.clone(), record.lower.into(), hostname, boots);
+        let beginning = self.beginning.subscribe();
+        let door = Door::open(listener, self.content.clone(), beginning, boots);
         *locked(&self.door) = Some(door);
         Ok(booted)
     }

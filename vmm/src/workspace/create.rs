@@ -161,9 +161,16 @@ impl Manager {
             command_count: 0,
             last_command: None,
         };
-        let unborn = self.register(record, call.ttl_seconds.map(Duration::from_secs))?;
-        let workspace = unborn.workspace();
-        self.make_scratch(workspace.scratch(), workspace.record().disk_mib).await?;
+        let ttl = call.ttl_seconds.map(Duration::from_secs);
+        if kind != Kind::Workspace {
+            return self.register(record, ttl).await;
+        }
+        let like = record.clone();
+        let unborn = match self.take_warm(&record) {
+            Some(warm) => self.adopt(warm, record, ttl)?,
+            None => self.register(record, ttl).await?,
+        };
+        self.warm_up(like);
         Ok(unborn)
     }
 
@@ -216,8 +223,49 @@ impl Manager {
         .await
     }
 
+    /// Gives a record an id, a directory and a scratch disk, and lists it.
+    async fn register(self: &Arc<Self>, record: Record, ttl: Option<Duration>) -> Result<Unborn> {
+        let workspace = self.unlisted(record)?;
+        let unborn = Unborn { manager: self.clone(), workspace: Some(workspace.clone()), ttl };
+        self.insert(workspace.clone())?;
+        self.make_scratch(workspace.scratch(), workspace.record().disk_mib).await?;
+        Ok(unborn)
+    }
+
+    /// Makes a workspace of this kind that nobody sees: its machine is to wait.
+    pub async fn make_waiting(self: &Arc<Self>, like: Record) -> Result<Arc<Workspace>> {
+        let store = self.store();
+        let empty = blocking(move |_| Ok(nodes::store_empty(&store, 0o755)?)).await?;
+        let record = Record {
+            phase: Phase::Creating,
+            name: None,
+            baseline: None,
+            baseline_tree: empty.into(),
+            lower: empty.into(),
+            ephemeral: true,
+            ..like
+        };
+        let workspace = self.unlisted(record)?;
+        let made = self.make_scratch(workspace.scratch(), workspace.record().disk_mib).await;
+        made.inspect_err(|_| self.discard(workspace.clone()))?;
+        Ok(workspace)
+    }
+
+    /// Makes a waiting machine's workspace that of this record, and lists it.
+    fn adopt(
+        self: &Arc<Self>,
+        warm: Arc<Workspace>,
+        record: Record,
+        ttl: Option<Duration>,
+    ) -> Result<Unborn> {
+        let unborn = Unborn { manager: self.clone(), workspace: Some(warm.clone()), ttl };
+        warm.take_over(Record { id: warm.id(), ..record })?;
+        self.insert(warm)?;
+        Ok(unborn)
+    }
+
     /// Gives a record an id and a directory.
-    fn register(self: &Arc<Self>, mut record: Record, ttl: Option<Duration>) -> Result<Unborn> {
+    fn unlisted(self: &Arc<Self>, mut record: Record) -> Result<Arc<Workspace>> {
         let dir = loop {
             record.id = new_id()?;
             let dir = self.home().workspaces().join(&record.id);
@@ -231,10 +279,17 @@ impl Manager {
             let _ = fs::remove_dir_all(&dir);
             return Err(error);
         }
-        let workspace = Workspace::new(dir, record, self.store(), self.closing());
-        let unborn = Unborn { manager: self.clone(), workspace: Some(workspace.clone()), ttl };
-        self.insert(workspace)?;
-        Ok(unborn)
+        Ok(Workspace::new(dir, record, self.store(), self.closing()))
+    }
+}
+
+impl Workspace {
+    /// Becomes what the record says, before its guest is told how to begin.
+    fn take_over(&self, record: Record) -> Result<()> {
+        let lower = record.lower.into();
+        self.update(|own| *own = record)?;
+        self.content.set_lower(lower);
+        Ok(())
     }
 }
 
