@@ -10,12 +10,12 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from . import changed, facts, mcp, page, vm
+from . import boot, changed, facts, mcp, page, vm
 from .anchors import installed
 from .measure import content_bytes, files_below
 from .rounds import CORPORA, Rounds, Shown, say
 
-PARTS = [*CORPORA, "vm", "mcp"]
+PARTS = [*CORPORA, "vm", "boot", "mcp"]
 
 
 def stop(number: int, _: object) -> NoReturn:
@@ -53,14 +53,22 @@ class Bench:
         work.mkdir()
         return {"files": files, **vm.measure(self.pyro, work, self.corpora, self.runs)}
 
+    def boots(self) -> dict[str, Any]:
+        """Machines, from nothing to their first command."""
+        work = self.work / "boot"
+        work.mkdir()
+        return boot.measure(self.pyro, work, self.fast_runs)
+
     def part(self, name: str) -> dict[str, Any]:
         """Measures one part."""
         about = facts.moment()
         say(f"{name}: load average {about['load']}")
         if name in CORPORA:
             measured = self.store(name)
+        elif name == "mcp":
+            measured = mcp.measure(self.pyro)
         else:
-            measured = self.workspaces() if name == "vm" else mcp.measure(self.pyro)
+            measured = self.workspaces() if name == "vm" else self.boots()
         return {**about, "pyro": facts.build(self.pyro), **measured}
 
 

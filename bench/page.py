@@ -155,6 +155,8 @@ def render(results: dict[str, Any], limits: str) -> str:
         sections.append(page_parts.workspaces(parts["vm"], measured(parts["vm"])))
         if "dirs" in parts["vm"]["rounds"][0]:
             sections.append(page_parts.moments(parts["vm"]))
+    if "boot" in parts:
+        sections.append(page_parts.boots(parts["boot"], measured(parts["boot"])))
     if "mcp" in parts:
         sections.append(page_parts.mcp(parts["mcp"], measured(parts["mcp"])))
     return page_parts.head(machine, reached) + "\n" + "\n".join(sections)

@@ -149,6 +149,26 @@ A fork of a workspace of {part["files"]["source"]:,} files after the ten changes
 """
 
 
+def boots(part: Part, measured: str) -> str:
+    """From nothing to the first command's end."""
+    medians_ = medians(part["rounds"])
+    bare, cold, warm = medians_["bare"], medians_["cold"], medians_["warm"]
+    rows = [["bare boot", "", "", seconds(bare), "1.00"]]
+    for title, row in [("`create`, then `exec`", cold), ("the same with `PYRO_WARM=1`", warm)]:
+        times = [seconds(row[name]) for name in ("create", "exec", "both")]
+        rows.append([title, *times, f"{row['both'] / bare:.2f}"])
+    run = medians_["run"]
+    rows.append(["`run`, which also deletes the VM", "", "", seconds(run), f"{run / bare:.2f}"])
+    return f"""## From nothing to the first command
+
+{measured} Execution mode `{part["mode"]}`; `qemu-kvm` and others are not measured here: no KVM that runs a guest. A bare boot is the
+same QEMU, machine, kernel and command line, with an init that ends at once, no disks and no vsock; its time has QEMU's start and end
+in it. An empty workspace, `true` as its command:
+
+{table(["", "create", "first exec", "together", "ratio"], rows)}
+"""
+
+
 def mcp(part: Part, measured: str) -> str:
     """The bare call and the same call as a tool."""
     cost = part["seconds"]

@@ -4,7 +4,7 @@
 #
 #   bench/run.sh [--quick] [PART...]
 #
-#   PART       source, node, binary, many, large (corpora.sh tells what they are), vm, mcp; `page` makes the page
+#   PART       source, node, binary, many, large (corpora.sh tells what they are), vm, boot, mcp; `page` makes the page
 #              anew and measures nothing. Parts that are not named keep the numbers they have. Without any:
 #              $BENCH_CORPORA, or all.
 #   --quick    the same on a few thousand files, to try the benchmark itself; the page goes to bench-out/
@@ -37,17 +37,17 @@ mkdir -p "$corpora" "$(dirname "$out")"
 
 parts=("$@")
 if [[ ${#parts[@]} -eq 0 ]]; then
-    read -ra parts <<<"${BENCH_CORPORA:-source node binary many large vm mcp}"
+    read -ra parts <<<"${BENCH_CORPORA:-source node binary many large vm boot mcp}"
 fi
 wanted=()
 for part in "${parts[@]}"; do
     case $part in
         source | node | binary | many | large) wanted+=("$part") ;;
         vm) wanted+=(source dirs) ;;
-        mcp) ;;
+        boot | mcp) ;;
         page) parts=() ;;
         *)
-            echo "bench: there is no part '$part': source, node, binary, many, large, vm, mcp or page" >&2
+            echo "bench: there is no part '$part': source, node, binary, many, large, vm, boot, mcp or page" >&2
             exit 2
             ;;
     esac
