@@ -77,9 +77,9 @@ pub fn applied(reply: &ApplyReply) -> String {
 /// What was taken back.
 pub fn undone(reply: &ApplyUndoReply) -> String {
     let host = shown(&reply.host_path.lossy());
-    let restored = count(reply.restored_count, "path is", "paths are");
+    let restored = count(reply.restored_count, "path", "paths");
     let mut text =
-        format!("{restored} as before the apply of {} in {host}\n", shown(&reply.applied_at));
+        format!("took back the apply of {}: {restored} of {host}\n", shown(&reply.applied_at));
     for left in &reply.left {
         let kept = left.kept_at.as_ref().map(|kept| format!("; it was {}", shown(&kept.lossy())));
         let (path, reason) = (shown(&left.path), shown(&left.reason));

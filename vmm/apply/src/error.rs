@@ -32,13 +32,17 @@ pub enum Error {
     #[error("the journal {0:?} is damaged")]
     BadJournal(PathBuf),
     /// A step failed, and what was done before could not be taken back.
-    #[error("{failed}; what was done before that could not be taken back yet: {undo}")]
+    #[error("{failed}; what was done before that could not be taken back yet: {undo}{}", cause(.undo))]
     Stuck {
         /// The step's error.
         failed: Box<Error>,
         /// The error of taking back.
         undo: Box<Error>,
     },
+}
+
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default()
 }
 
 /// The result of such an operation.

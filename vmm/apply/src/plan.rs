@@ -1,6 +1,6 @@
 //! What is to be done, path by path, and what is not.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use pyro_format::{Delta, FileId, Mode, RootNode, TreePath};
 use pyro_store::{CheckoutItem, Store};
@@ -115,7 +115,7 @@ pub fn plan(
         draft.drafted.insert(path, Drafted::refused(count));
     }
     if host.folds_case()? {
-        draft.refuse_twins();
+        settle::twins(&mut draft);
     }
     settle::emptied(&mut draft)?;
     if options.beside {
@@ -228,18 +228,6 @@ impl Draft<'_> {
             _ => Action::Replace,
         };
         Ok(Drafted { was: ours, now, merged, reason: conflict, ..drafted })
-    }
-
-    /// Of names that the host cannot tell apart, only the first is made.
-    fn refuse_twins(&mut self) {
-        let mut seen = HashSet::new();
-        for (path, drafted) in &mut self.drafted {
-            let folded = String::from_utf8_lossy(path.as_bytes()).to_lowercase();
-            if drafted.now != State::Absent && !seen.insert(folded) && drafted.was != drafted.now {
-                let reason = "another name differs only in case, which is one here";
-                drafted.undecided(Action::Conflict, reason);
-            }
-        }
     }
 
     /// What the workspace has at a path.

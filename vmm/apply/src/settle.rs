@@ -15,6 +15,30 @@ use crate::state::State;
 const NAMES: u32 = 1000;
 const NEW_DIR: Mode = Mode::new(0o755);
 
+/// Of names that the host cannot tell apart only the first is made, with what is below it; and a name
+/// is not removed if that would remove another.
+pub fn twins(draft: &mut Draft<'_>) {
+    const REASON: &str = "another name differs only in case, which is one name here";
+    let fold = |path: &TreePath| String::from_utf8_lossy(path.as_bytes()).to_lowercase();
+    let there = |drafted: &Drafted| drafted.theirs != State::Absent;
+    let kept = draft.drafted.iter().filter(|(_, drafted)| there(drafted));
+    let kept: HashSet<String> = kept.map(|(path, _)| fold(path)).collect();
+    let (mut seen, mut refused) = (HashSet::new(), HashSet::new());
+    for (path, drafted) in &mut draft.drafted {
+        let above = path.ancestors().find(|at| refused.contains(at));
+        let twin = match there(drafted) {
+            true => !seen.insert(fold(path)),
+            false => kept.contains(&fold(path)),
+        };
+        if above.is_none() && !twin || drafted.was == drafted.now {
+            continue;
+        }
+        drafted.undecided(Action::Conflict, REASON);
+        drafted.blocked_at = above;
+        refused.insert(path.clone());
+    }
+}
+
 /// Directories stay in which something stays.
 pub fn emptied(draft: &mut Draft<'_>) -> Result<()> {
     let goes = |drafted: &Drafted| drafted.was.is_dir() && !drafted.now.is_dir();

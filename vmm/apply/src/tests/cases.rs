@@ -277,6 +277,46 @@ fn long_paths_are_applied_and_taken_back() {
 }
 
 #[test]
+fn names_that_are_one_on_the_host_lose_nothing() {
+    let base = tree([("readme", file("r")), ("sub", Item::Dir(0o755)), ("sub/f", file("f"))]);
+    let theirs = tree([
+        ("D", Item::Dir(0o755)),
+        ("D/x", file("x")),
+        ("README", file("new")),
+        ("Readme", file("newer")),
+        ("d", Item::Dir(0o755)),
+        ("d/x", file("another")),
+        ("d/y", file("y")),
+        ("sub", Item::Dir(0o755)),
+        ("sub/f", file("f")),
+    ]);
+    let world = World::new(&base, &theirs, &base);
+    let mut host = Host::open(&world.host()).unwrap();
+    host.folds = true;
+    let journals = world.journals();
+    let session = journals.open(host).unwrap();
+    let plan = session
+        .plan(&world.store, &world.changes, &world.theirs, Options { beside: true })
+        .unwrap();
+    for (path, expected) in [
+        ("D/x", Action::Create),
+        ("README", Action::Create),
+        ("Readme", Action::Conflict),
+        ("d", Action::Conflict),
+        ("d/x", Action::Conflict),
+        ("d/y", Action::Conflict),
+        ("readme", Action::Conflict),
+    ] {
+        assert_eq!(action(&plan, path).0, expected, "{path}");
+    }
+    session.apply(&world.store, &plan, world.about(), &()).unwrap();
+    let found = read(&world.host());
+    assert_eq!(found[&b"readme"[..]], file("r"), "it may be the same file as README");
+    assert_eq!(found[&b"Readme.pyro-theirs"[..]], file("newer"));
+    assert!(!found.contains_key(&b"d"[..]));
+}
+
+#[test]
 fn a_file_system_that_cannot_be_written_to_stays_as_it_is() {
     let (base, theirs) = rewritten();
     let world = World::new(&base, &theirs, &base);
