@@ -71,6 +71,19 @@ fn the_contract_lists_every_error_code_with_its_exit_code() {
     assert_eq!(known, variants.matches(", ").count() + 1, "{variants}");
 }
 
+/// Help is wrapped at 100 columns; a longer line of its text would leave a word alone on the next.
+#[test]
+fn text_of_help_fits() {
+    fn look(command: &Command) {
+        let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&Cli::command());
+}
+
 #[test]
 fn help_of_exec_teaches_by_examples() {
     insta::assert_snapshot!(help(&["workspace", "exec"]), @r#"

@@ -161,6 +161,7 @@ fn set_up(lower: &Handle, welcome: &Welcome) -> Result<Agent> {
     push::recover(&workspace)?;
     let inside = environment::enter()?;
     let cgroups = Cgroups::new(PathBuf::from(CGROUPS)).doing(|| "make a cgroup".into())?;
+    cgroups.leave_room();
     let place = Arc::new(Place::new(inside, Some(cgroups)));
     let spool = Path::new(SCRATCH).join("spool");
     Ok(Agent {

@@ -15,6 +15,9 @@ use pyro_proto::{ExecId, ShellId};
 /// Pause between two looks at a cgroup's state, which nothing announces to a blocking thread.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// Memory that commands leave to the agent and the kernel: a tenth of all, within these bounds, in KiB.
+const ROOM_KIB: (u64, u64) = (24 << 10, 96 << 10);
+
 /// Whose cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
@@ -50,6 +53,29 @@ impl Cgroups {
         Ok(Self { top, lingering: Arc::default(), freezers: Arc::default() })
     }
 
+    /// Leaves room for the agent, whatever commands do: memory, processes, and its turn on the
+    /// processor; as far as the kernel has controllers for it (cgroups(7)).
+    pub fn leave_room(&self) {
+        let Some(root) = self.top.parent() else { return };
+        for controller in ["+cpu", "+memory", "+pids"] {
+            let _ = fs::write(root.join("cgroup.subtree_control"), controller);
+        }
+        let _ = fs::write(self.top.join("cgroup.subtree_control"), "+memory");
+        let number = |path: &str, key: &str| {
+            let text = fs::read_to_string(path).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        if let Some(kib) = number("/proc/meminfo", "MemTotal:") {
+            let (least, most) = ROOM_KIB;
+            let most = (kib - (kib / 10).clamp(least, most).min(kib / 2)) << 10;
+            let _ = fs::write(self.top.join("memory.max"), most.to_string());
+        }
+        if let Some(threads) = number("/proc/sys/kernel/threads-max", "") {
+            let _ = fs::write(self.top.join("pids.max"), (threads / 2).to_string());
+        }
+    }
+
     fn of(&self, group: Group) -> PathBuf {
         self.top.join(group.to_string())
     }
@@ -58,6 +84,10 @@ impl Cgroups {
     pub fn create(&self, group: Group) -> io::Result<File> {
         let path = self.of(group);
         fs::create_dir_all(&path)?;
+        if let Group::Exec(_) = group {
+            // When memory runs out a command ends as a whole: one that forks without end would go on.
+            let _ = fs::write(path.join("memory.oom.group"), "1");
+        }
         File::options().write(true).open(path.join("cgroup.procs"))
     }
 

@@ -16,12 +16,12 @@ Examples:
   pyro here --export ../result -- sed -i s/foo/bar/g notes.txt
   pyro here --apply -- cargo fmt
 
-The command works on a copy in a microVM: it cannot write to the directory itself. Without a command
-you get a shell there; leave it with 'exit'. When it has ended, what it changed is shown and you choose:
-apply it to this directory, bring its commits home as a branch, export the result to a new directory,
-keep the workspace, or discard it. Without a terminal and without a choice, a changed workspace is kept
-and an unchanged one is discarded. The exit code is the command's; 125 is a failure of pyro itself.
-The environment is built first when it is not installed yet.")]
+The command works on a copy in a microVM: it cannot write to the directory itself. Without a
+command you get a shell there; leave it with 'exit'. When it has ended, what it changed is shown
+and you choose: apply it to this directory, bring its commits home as a branch, export the result
+to a new directory, keep the workspace, or discard it. Without a terminal and without a choice, a
+changed workspace is kept and an unchanged one is discarded. The exit code is the command's; 125
+is a failure of pyro itself. The environment is built first when it is not installed yet.")]
 pub struct HereArgs {
     /// Environment to run in
     #[arg(long = "env", value_name = "ENV", default_value = "debian:12")]

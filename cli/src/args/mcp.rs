@@ -26,12 +26,14 @@ Examples:
   pyro mcp serve --http                       for several clients, at http://127.0.0.1:7420/mcp
   PYRO_MCP_TOKEN=... pyro mcp serve --http 127.0.0.1:0
 
-Host paths in tool calls must lie under an allowed directory, hold no symbolic link, and nothing that
-exists is overwritten. Without --allow-root the client's roots are allowed if it has any, else the
-directory that the server was started in (not if that holds your home directory).
+Host paths in tool calls must lie under an allowed directory, hold no symbolic link, and nothing
+that exists is overwritten but by workspace_apply, after its plan. Without --allow-root the
+client's roots are allowed if it has any, else the directory that the server was started in (not
+if that holds your home directory).
 
-HTTP clients send 'Authorization: Bearer TOKEN'. The token is --token, else PYRO_MCP_TOKEN, else the one
-in the file mcp-token in PYRO_HOME, which is made when it is missing, readable for you alone.")]
+HTTP clients send 'Authorization: Bearer TOKEN'. The token is --token, else PYRO_MCP_TOKEN, else
+the one in the file mcp-token in PYRO_HOME, which is made when it is missing, readable for you
+alone.")]
 pub struct ServeArgs {
     /// Which tools there are
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t = ProfileArg::WorkspaceFull)]

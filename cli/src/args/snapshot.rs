@@ -68,8 +68,9 @@ Examples:
   pyro workspace reset fix
   pyro workspace reset fix --snapshot before-refactoring
 
-The whole sandbox is made anew, not only /workspace: commands, shells, the log, whatever was installed
-or left in /tmp are gone. Id, name and snapshots stay, and diffs still compare with the baseline.")]
+The whole sandbox is made anew, not only /workspace: commands, shells, the log, whatever was
+installed or left in /tmp are gone. Id, name and snapshots stay, and diffs still compare with the
+baseline.")]
 pub struct ResetArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]

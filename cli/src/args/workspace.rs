@@ -203,9 +203,9 @@ Examples:
 
 A file that changed only in the workspace is taken. One that changed here, too, is merged where the
 changes do not touch each other; else it is a conflict, and stays as it is here. The plan is shown
-first and you are asked, unless --tree names what you reviewed or --yes is given. A failure leaves the
-directory as it was. Nothing of a .git directory is ever written: 'pyro workspace git fetch' brings
-commits. The exit code is 4 when conflicts are left.")]
+first and you are asked, unless --tree names what you reviewed or --yes is given. A failure leaves
+the directory as it was. Nothing of a .git directory is ever written: 'pyro workspace git fetch'
+brings commits. The exit code is 4 when conflicts are left.")]
 pub struct ApplyArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]
@@ -255,8 +255,8 @@ Examples:
   pyro workspace git fetch fix
   pyro workspace git fetch fix --branch review/fix --repo ~/src/project
 
-Only objects cross, and git checks each. The repository's HEAD, configuration, hooks, working tree and
-other branches stay as they are. What is not committed in the workspace stays there.")]
+Only objects cross, and git checks each. The repository's HEAD, configuration, hooks, working tree
+and other branches stay as they are. What is not committed in the workspace stays there.")]
 pub struct GitFetchArgs {
     /// Workspace id or name
     #[arg(value_name = "WORKSPACE_ID")]
