@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::host::Found;
 use crate::journal::{About, Journal, Phase, Recorded, Session, forget};
 use crate::perform::{chmod, is_chmod, make_dir};
+use crate::plan::Step;
 use crate::staging::{Dress, Staging};
 use crate::state::State;
 
@@ -63,9 +64,8 @@ impl Session<'_> {
         let mut names = Vec::new();
         for (number, recorded) in journal.steps.iter().enumerate().rev() {
             let step = &recorded.step;
-            let here = self.host.look(&step.path)?;
-            let there = matches!(&here, Found::State(here) if here.holds_same(&step.was));
-            if !there && step.was.is_leaf() {
+            let there = self.here(&step.path)?.is_some_and(|here| here.holds_same(&step.was));
+            if !there && step.was.is_leaf() && !is_chmod(step) {
                 let name = number.to_string();
                 let mut kept = match step.was {
                     State::File { .. } => {
@@ -83,14 +83,17 @@ impl Session<'_> {
         staging.sync(names.iter().map(String::as_str))?;
         let ready: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         for (number, recorded) in journal.steps.iter().enumerate().rev() {
-            let name = number.to_string();
+            let (name, step) = (number.to_string(), &recorded.step);
             let outcome = self.turn_around(&staging, &name, recorded, ready.contains(&*name));
             let why = match outcome {
                 Ok(true) => {
-                    undone.restored.push(recorded.step.path.clone());
+                    undone.restored.push(step.path.clone());
                     continue;
                 }
                 Ok(false) => continue,
+                Err(Error::Changed(_)) if self.is_before(&journal.steps[..number], step)? => {
+                    continue;
+                }
                 Err(Error::Changed(_)) => "it was changed since".to_owned(),
                 Err(error) => return Err(error),
             };
@@ -98,7 +101,7 @@ impl Session<'_> {
                 staging.unlink(name.as_bytes())?;
             }
             let kept = Some(entry.join(&name)).filter(|kept| kept.exists());
-            undone.left.push(Left { path: recorded.step.path.clone(), reason: why, kept });
+            undone.left.push(Left { path: step.path.clone(), reason: why, kept });
         }
         syncfs(self.host.top()).map_err(Error::io("sync", self.host.path()))?;
         staging.remove()?;
@@ -140,6 +143,26 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Whether the path of a step is as one of the `earlier` steps found it: then neither was taken.
+    fn is_before(&self, earlier: &[Recorded], step: &Step) -> Result<bool> {
+        let mut found = earlier.iter().filter(|other| other.step.path == step.path).peekable();
+        if found.peek().is_none() {
+            return Ok(false);
+        }
+        let here = self.here(&step.path)?;
+        Ok(here.is_some_and(|here| found.any(|other| here.holds_same(&other.step.was))))
+    }
+
+    /// What is at a path; none if it is something that no tree can hold. Below what is no directory
+    /// there is nothing.
+    fn here(&self, path: &TreePath) -> Result<Option<State>> {
+        Ok(match self.host.look(path)? {
+            Found::State(here) => Some(here),
+            Found::Blocked { at, .. } if at != *path => Some(State::Absent),
+            Found::Blocked { .. } => None,
+        })
+    }
+
     /// Turns one step around; whether there was something to do.
     fn turn_around(
         &self,
@@ -150,16 +173,14 @@ impl Session<'_> {
     ) -> Result<bool> {
         let step = &recorded.step;
         let changed = || Error::Changed(self.host.absolute(&step.path));
-        let here = match self.host.look(&step.path)? {
-            Found::State(here) => here,
-            Found::Blocked { .. } => return Err(changed()),
-        };
+        let here = self.here(&step.path)?.ok_or_else(changed)?;
         let (was, now) = (&step.was, &step.now);
         match (was, now) {
             _ if is_chmod(step) => match (&here, was) {
                 (here, State::File { mode, .. } | State::Dir { mode }) if here == now => {
                     chmod(&self.host, &step.path, *mode).map(|()| true)
                 }
+                (State::File { .. }, _) if !here.holds_same(was) => Err(changed()),
                 _ => Ok(false),
             },
             (State::Absent, State::Dir { .. }) => match here {

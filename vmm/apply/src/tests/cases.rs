@@ -185,6 +185,19 @@ fn what_was_changed_since_stays_and_what_was_there_is_kept() {
 }
 
 #[test]
+fn a_mode_is_taken_back_unless_the_file_was_edited_since() {
+    let base = tree([("a", file("a")), ("b", file("b"))]);
+    let executable = |text: &str| Item::File(0o755, text.into());
+    let theirs = tree([("a", executable("a")), ("b", executable("b"))]);
+    let world = World::new(&base, &theirs, &base);
+    assert_eq!(action(&world.apply(), "a").0, Action::Mode);
+    fs::write(world.host().join("b"), "mine").unwrap();
+    let left: Vec<_> = world.undo().left.into_iter().map(|left| left.path.to_string()).collect();
+    assert_eq!(left, ["b"]);
+    assert_eq!(read(&world.host()), tree([("a", file("a")), ("b", executable("mine"))]));
+}
+
+#[test]
 fn plans_are_taken_back_one_after_the_other_and_not_without_end() {
     let (base, theirs) = rewritten();
     let world = World::new(&base, &theirs, &base);

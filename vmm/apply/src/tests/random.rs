@@ -198,7 +198,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..ProptestConfig::with_cases(8) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..ProptestConfig::with_cases(16) })]
 
     #[test]
     fn killed_at_any_change_and_started_again_it_ends_the_same(seed: u64) {
@@ -212,8 +212,9 @@ proptest! {
         })) {
             // The one that takes it back is killed, too.
             killed(at % 5, |before| session_with(&world, before, |_| {}));
-            session_with(&world, Box::new(|| {}), |_| {});
+            let last = session_with(&world, Box::new(|| {}), |session| session.last().unwrap());
             prop_assert_eq!(&read(&world.host()), &ours, "killed at {}", at);
+            prop_assert_eq!(last, None, "nothing is left to take back");
             at += 1;
         }
         prop_assert_eq!(&read(&world.host()), &expected.tree);
