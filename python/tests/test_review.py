@@ -41,19 +41,30 @@ def chromium() -> str:
 
 
 def browse(chromium: str, tmp_path: Path, page: Path, *options: str) -> str:
-    """What a headless browser prints of a page."""
-    command = [
-        chromium,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--virtual-time-budget=4000",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        *options,
-        page.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    """What a headless browser prints of a page.
+
+    Chromium itself may crash as it ends; a page that crashes it does so each time.
+    """
+    for attempt in range(3):
+        command = [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-sync",
+            "--disable-component-update",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--virtual-time-budget=4000",
+            f"--user-data-dir={tmp_path / f'profile-{attempt}'}",
+            *options,
+            page.as_uri(),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        if done.returncode >= 0:
+            break
     assert done.returncode == 0, done.stderr
     return done.stdout
 

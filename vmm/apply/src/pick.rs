@@ -92,6 +92,9 @@ fn modes(theirs: Mode, ours: Mode) -> String {
     format!("both changed its mode: {theirs:o} in the workspace, {ours:o} here, which stays")
 }
 
+/// Names that are tried beside a path.
+pub const NAMES: u32 = 1000;
+
 /// The name beside `path` under which the workspace's side of a conflict is written.
 pub fn beside(path: &TreePath, number: u32) -> Option<TreePath> {
     let (parent, name) = path.split_last()?;

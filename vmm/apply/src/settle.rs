@@ -7,12 +7,10 @@ use pyro_format::{Mode, TreePath};
 
 use crate::error::{Error, Result};
 use crate::host::Found;
-use crate::pick::beside as name_beside;
+use crate::pick::{NAMES, beside as name_beside};
 use crate::plan::{Action, Draft, Drafted};
 use crate::state::State;
 
-/// Names that are tried beside a conflict.
-const NAMES: u32 = 1000;
 const NEW_DIR: Mode = Mode::new(0o755);
 
 /// Of names that the host cannot tell apart only the first is made, with what is below it; and a name

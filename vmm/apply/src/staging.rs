@@ -20,6 +20,7 @@ use rustix::process::{Gid, Uid, geteuid};
 
 use crate::error::{Error, Result};
 use crate::host::{Found, Host, copy};
+use crate::pick::{NAMES, beside};
 use crate::state::State;
 
 const WRITING: &[u8] = b"w-";
@@ -200,19 +201,17 @@ impl<'h> Staging<'h> {
 
     /// Gives something of somebody else's back: to its path if that is free, else beside it.
     pub fn give_back(&self, name: &str, path: &TreePath) -> Result<TreePath> {
-        let mut number = 0;
-        let mut to = path.clone();
-        loop {
+        let names = std::iter::once(Some(path.clone()));
+        let names = names.chain((0..NAMES).map(|number| beside(path, number)));
+        for to in names.flatten() {
             let (dir, last) = self.host.parent(&to)?;
-            match statat(&dir, last.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => {
-                    self.appear(name, &dir, &last, &to)?;
-                    return Ok(to);
-                }
-                _ => to = crate::pick::beside(path, number).unwrap_or(to),
+            let taken = statat(&dir, last.as_bytes(), AtFlags::SYMLINK_NOFOLLOW);
+            if taken.is_err_and(|errno| errno == Errno::NOENT) {
+                self.appear(name, &dir, &last, &to)?;
+                return Ok(to);
             }
-            number += 1;
         }
+        Err(Error::Changed(self.host.absolute(path)))
     }
 
     /// Removes the directory, which is empty.
