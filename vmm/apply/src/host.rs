@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use pyro_format::{EntryName, FileId, LinkTarget, Mode, TreePath};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode as Flags, OFlags, ResolveFlags, Stat, fstat, openat, openat2,
-    readlinkat, statat,
+    AtFlags, CWD, Dir, FileType, Mode as Flags, OFlags, ResolveFlags, Stat, fchown, fstat, openat,
+    openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid, geteuid};
 
 use crate::error::{Error, Result};
 use crate::state::State;
@@ -84,9 +85,14 @@ impl Host {
         (self.before)();
     }
 
-    /// Who owns the directory.
-    pub(crate) fn owner(&self) -> (u32, u32) {
-        (self.stat.st_uid, self.stat.st_gid)
+    /// Gives what was made to `owner`, else to whom the directory belongs; which only root can.
+    pub(crate) fn own(&self, made: impl AsFd, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
+        let (uid, gid) = owner.unwrap_or((self.stat.st_uid, self.stat.st_gid));
+        let stat = fstat(&made)?;
+        if !geteuid().is_root() || (stat.st_uid, stat.st_gid) == (uid, gid) {
+            return Ok(());
+        }
+        fchown(made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
     }
 
     /// A descriptor of the whole directory, good for a sync.

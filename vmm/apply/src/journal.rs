@@ -166,9 +166,11 @@ impl Session<'_> {
     }
 
     /// Whose changes would be taken back.
-    pub fn last(&self) -> Result<Option<About>> {
-        let Some(last) = numbers(&self.dir)?.pop() else { return Ok(None) };
-        Ok(Journal::load(&entry(&self.dir, last))?.map(|journal| journal.about))
+    ///
+    /// # Errors
+    /// [`Error::NothingToUndo`].
+    pub fn last(&self) -> Result<About> {
+        self.newest().map(|(_, journal)| journal.about)
     }
 
     fn recover(&self) -> Result<()> {

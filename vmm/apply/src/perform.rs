@@ -184,7 +184,7 @@ pub(crate) fn make_dir(host: &Host, path: &TreePath, mode: pyro_format::Mode) ->
     }
     let failed = || Error::io("set the mode of", host.absolute(path));
     let made = host.dir(path, OFlags::RDONLY).map_err(failed())?;
-    Staging::own(host, &made, None).map_err(failed())?;
+    host.own(&made, None).map_err(failed())?;
     fchmod(&made, Mode::from_raw_mode(u32::from(mode.bits()))).map_err(failed())
 }
 

@@ -8,15 +8,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use pyro_format::{EntryName, Mtime, TreePath};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fchown, fstat,
-    futimens, mkdirat, openat, renameat, renameat_with, statat, symlinkat, syncfs, unlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens,
+    mkdirat, openat, renameat, renameat_with, statat, symlinkat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, geteuid};
 
 use crate::error::{Error, Result};
 use crate::host::{Found, Host, copy};
@@ -93,7 +92,7 @@ impl<'h> Staging<'h> {
                         return Err(pyro_store::Error::FileMismatch { expected, found }.into());
                     }
                 }
-                Self::own(self.host, &file, dress.owner).map_err(|errno| failed()(errno.into()))?;
+                self.host.own(&file, dress.owner).map_err(|errno| failed()(errno.into()))?;
                 fchmod(&file, Mode::from_raw_mode(u32::from(mode.bits())))
                     .map_err(|errno| failed()(errno.into()))?;
                 if let Some(mtime) = dress.mtime {
@@ -105,16 +104,6 @@ impl<'h> Staging<'h> {
             State::Absent | State::Dir { .. } => {}
         }
         Ok(())
-    }
-
-    /// What root makes belongs to whom the rest belongs to.
-    pub fn own(host: &Host, made: impl AsFd, owner: Option<(u32, u32)>) -> rustix::io::Result<()> {
-        let (uid, gid) = owner.unwrap_or(host.owner());
-        let stat = fstat(&made)?;
-        if !geteuid().is_root() || (stat.st_uid, stat.st_gid) == (uid, gid) {
-            return Ok(());
-        }
-        fchown(made, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
     }
 
     /// What was made is complete, whatever happens to the machine.

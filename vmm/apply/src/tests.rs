@@ -145,7 +145,7 @@ impl World {
     fn undo(&self) -> Undone {
         let journals = self.journals();
         let session = journals.open(Host::open(&self.host()).unwrap()).unwrap();
-        session.undo(|_| Ok::<_, Error>(())).unwrap()
+        session.undo().unwrap()
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::host::Found;
-use crate::journal::{About, Journal, Phase, Recorded, Session, forget};
+use crate::journal::{Journal, Phase, Recorded, Session, forget};
 use crate::perform::{chmod, is_chmod, make_dir};
 use crate::plan::Step;
 use crate::staging::{Dress, Staging};
@@ -43,17 +43,12 @@ pub struct Undone {
 
 impl Session<'_> {
     /// Takes back what was applied last. What could not be stays on record for another attempt.
-    /// `expected` is asked whether that is what the caller means; its error is returned.
-    pub fn undo<E: From<Error>>(
-        &self,
-        expected: impl FnOnce(&About) -> Result<(), E>,
-    ) -> Result<Undone, E> {
+    pub fn undo(&self) -> Result<Undone> {
         let (entry, mut journal) = self.newest()?;
-        expected(&journal.about)?;
         journal.phase = Phase::Moving;
         self.host.touch();
         journal.save(&entry)?;
-        Ok(self.take_back(&entry, journal)?)
+        self.take_back(&entry, journal)
     }
 
     /// Takes back what was done of a journal. It is forgotten unless something stays different.

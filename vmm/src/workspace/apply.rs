@@ -30,11 +30,11 @@ impl Workspace {
     ) -> Result<ApplyReply> {
         let filter = Filter::new(&call.paths, &call.exclude, call.gitignore)?;
         let record = self.record();
-        let dir = seed::absolute(&call.host_path, "host directory")?;
+        let host = open(&seed::absolute(&call.host_path, "host directory")?)?;
         if !call.elsewhere {
-            refuse_others(&record, &dir)?;
+            refuse_others(&record, host.path())?;
         }
-        refuse_own(&self.dir, &dir)?;
+        refuse_own(&self.dir, host.path())?;
         let _hold = self.store.hold();
         let (name, freeze) = (call.tree.as_deref(), !call.no_freeze);
         let captured = self.obtain(name, Content::All, freeze, events).await?;
@@ -50,7 +50,7 @@ impl Workspace {
         let (path, plan, deltas, hidden) = blocking(move |cancelled| {
             let progress = StoreProgress::new(&events, "write", cancelled);
             let hidden = filter.apply(&store, &tree.root, &mut deltas)?;
-            let session = journals.open(open(&dir)?)?;
+            let session = journals.open(host)?;
             let plan = session.plan(&store, &deltas, &tree.root, options)?;
             if !dry_run {
                 session.apply(&store, &plan, about, &progress)?;
@@ -85,17 +85,16 @@ impl Manager {
         let journals = self.journals();
         blocking(move |_| {
             let session = journals.open(open(&dir)?)?;
-            let mut about = None;
-            let undone = session.undo(|found| {
-                let named = found.name.as_deref() == Some(&*call.workspace_id);
-                let meant = match &wanted {
-                    Some(id) => found.workspace == *id,
-                    None => named || found.workspace == call.workspace_id,
-                };
-                about = Some(found.clone());
-                if meant { Ok(()) } else { Err(not_the_last(&dir, found)) }
-            })?;
-            let about = about.ok_or_else(|| pyro_apply::Error::NothingToUndo(dir))?;
+            let about = session.last()?;
+            let named = about.name.as_deref() == Some(&*call.workspace_id);
+            let meant = match &wanted {
+                Some(id) => about.workspace == *id,
+                None => named || about.workspace == call.workspace_id,
+            };
+            if !meant {
+                return Err(not_the_last(&dir, &about));
+            }
+            let undone = session.undo()?;
             let left = undone.left.into_iter().map(|left| LeftEntry {
                 path: String::from_utf8_lossy(left.path.as_bytes()).into_owned(),
                 path_b64: entries::b64(left.path.as_bytes()),
@@ -133,15 +132,10 @@ fn not_the_last(dir: &Path, found: &About) -> Error {
     }
 }
 
-/// Changes come back to where the workspace came from.
+/// Changes come back to where the workspace came from. `dir` has its links resolved, here and below.
 fn refuse_others(record: &Record, dir: &Path) -> Result<()> {
     let seed = record.seed.seed_path.as_ref().map(BytesText::to_path);
-    let same = |seed: &PathBuf| match (seed.canonicalize(), dir.canonicalize()) {
-        (Ok(seed), Ok(dir)) => seed == dir && seed.is_dir(),
-        // What is not there is told of when it is opened.
-        (_, Err(_)) => true,
-        (Err(_), _) => false,
-    };
+    let same = |seed: &PathBuf| seed.canonicalize().is_ok_and(|seed| seed == dir);
     match seed {
         Some(seed) if same(&seed) => Ok(()),
         seed => Err(Error::NotTheSeed { dir: dir.to_owned(), seed }),
@@ -151,12 +145,12 @@ fn refuse_others(record: &Record, dir: &Path) -> Result<()> {
 /// Nothing is written to pyro's own directory. `workspace` is one of a workspace in it.
 fn refuse_own(workspace: &Path, dir: &Path) -> Result<()> {
     let home = workspace.ancestors().nth(2).and_then(|home| home.canonicalize().ok());
-    match (home, dir.canonicalize()) {
-        (Some(home), Ok(dir)) if dir.starts_with(&home) => {
-            Err(Error::Invalid(format!("{dir:?} is in PYRO_HOME, which nothing is applied to")))
-        }
-        _ => Ok(()),
+    if home.is_some_and(|home| dir.starts_with(home)) {
+        return Err(Error::Invalid(format!(
+            "{dir:?} is in PYRO_HOME, which nothing is applied to"
+        )));
     }
+    Ok(())
 }
 
 /// Whether a plan brings a difference's new side to the host.

@@ -111,9 +111,12 @@ impl Manager {
         let workspace = unborn.workspace().clone();
         events.progress("boot", "", 0, None);
         let alone = workspace.lifecycle.write().await;
+        let like = workspace.record();
         workspace.boot(plan).await?;
         unborn.born()?;
         drop(alone);
+        // Not before: the boot that somebody waits for comes first.
+        self.warm_up(like);
         Ok(workspace.info())
     }
 
@@ -165,13 +168,10 @@ impl Manager {
         if kind != Kind::Workspace {
             return self.register(record, ttl).await;
         }
-        let like = record.clone();
-        let unborn = match self.take_warm(&record) {
-            Some(warm) => self.adopt(warm, record, ttl)?,
-            None => self.register(record, ttl).await?,
-        };
-        self.warm_up(like);
-        Ok(unborn)
+        match self.take_warm(&record) {
+            Some(warm) => self.adopt(warm, record, ttl),
+            None => self.register(record, ttl).await,
+        }
     }
 
     /// Makes an empty scratch disk of this size in this file.
