@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::support::{Home, told};
+use crate::support::{ENVIRONMENT, Home, told};
 use crate::tree::str_of;
 
 /// Longest wait for anything.
@@ -190,6 +190,22 @@ fn a_person_attaches_detaches_and_comes_back() {
     home.ok(["workspace", "delete", &id]);
     home.ok(["daemon", "stop"]);
     assert_eq!(home.processes(), Vec::<String>::new());
+}
+
+/// The agent hangs up before the machine has ended: whoever notices in between must not blame it.
+#[test]
+fn everyone_who_is_attached_is_told_of_a_stop() {
+    let home = Home::new();
+    let created = home.json(["workspace", "create", ENVIRONMENT]);
+    let id = str_of(&created, "workspace_id");
+    let attach = || Desk::sit_down(&home, &["workspace", "shell", "attach", id], 90, 25);
+    let mut desks: Vec<_> = (0..8).map(|_| attach()).collect();
+    desks.iter_mut().for_each(|desk| desk.expect("# "));
+    home.ok(["workspace", "stop", id]);
+    for mut desk in desks {
+        desk.expect("is stopped");
+        desk.ends_with(4);
+    }
 }
 
 #[test]

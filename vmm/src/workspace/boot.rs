@@ -22,7 +22,7 @@ use crate::guest::link::ask;
 /// Longest boot. Under emulation on a busy host a boot takes seconds; ten times that is a hang.
 const BOOT: Duration = Duration::from_secs(120);
 /// Longest wait for a guest to power off by itself.
-const POWER_OFF: Duration = Duration::from_secs(10);
+pub(super) const POWER_OFF: Duration = Duration::from_secs(10);
 /// Bytes from the end of the console that an error shows.
 const CONSOLE_TAIL: u64 = 2048;
 /// The last console lines that an error shows.

@@ -19,7 +19,9 @@ use pyro_proto::{
     ByteString, Call, ErrorKind, MAX_DATA, Reply, SHELLS_SINCE, ShellId, ShellRequest, Stream,
     TerminalSize,
 };
+use tokio::time::timeout;
 
+use super::boot::POWER_OFF;
 use super::{Workspace, path};
 use crate::error::{Error, Result};
 use crate::events::Events;
@@ -68,7 +70,7 @@ impl Workspace {
         match reply {
             Ok(Reply::Shell(shell)) => self.checked(id, shell),
             Ok(_) => Err(GuestError::Unexpected.into()),
-            Err(error) => Err(self.blame(error)),
+            Err(error) => Err(self.blame(error).await),
         }
     }
 
@@ -80,8 +82,10 @@ impl Workspace {
             Ok(mut conversation) => conversation.next().await,
             Err(error) => Err(error),
         };
-        let Reply::Shells(shells) = reply.map_err(|error| self.blame(error))? else {
-            return Err(GuestError::Unexpected.into());
+        let shells = match reply {
+            Ok(Reply::Shells(shells)) => shells,
+            Ok(_) => return Err(GuestError::Unexpected.into()),
+            Err(error) => return Err(self.blame(error).await),
         };
         if shells.len() > MOST_SHELLS || !shells.is_sorted_by(|a, b| a.id < b.id) {
             return Err(GuestError::Unexpected.into());
@@ -112,9 +116,10 @@ impl Workspace {
             idle_ms: idle as u32,
         };
         let (id, mut conversation) = self.with_shell(&call.shell_id, read).await?;
-        let reply = conversation.next().await.map_err(|error| self.blame_in(id, error))?;
-        let Reply::ShellOutput { shell, offset, data } = reply else {
-            return Err(GuestError::Unexpected.into());
+        let (shell, offset, data) = match conversation.next().await {
+            Ok(Reply::ShellOutput { shell, offset, data }) => (shell, offset, data),
+            Ok(_) => return Err(GuestError::Unexpected.into()),
+            Err(error) => return Err(self.blame_in(id, error).await),
         };
         let printed = shell.printed;
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= printed);
@@ -151,17 +156,17 @@ impl Workspace {
         let (id, mut conversation) = self.with_shell(&call.shell_id, follow).await?;
         let mut at = call.cursor;
         loop {
-            let reply = conversation.next_whenever().await;
-            match reply.map_err(|error| self.blame_in(id, error))? {
-                Reply::Output { stream: Stream::Stdout, offset, data }
+            match conversation.next_whenever().await {
+                Ok(Reply::Output { stream: Stream::Stdout, offset, data })
                     if offset >= at && data.len() <= MAX_DATA =>
                 {
                     let end = offset.checked_add(data.len() as u64);
                     at = end.ok_or(GuestError::Unexpected)?;
                     events.output(OutputStream::Stdout, offset, &data).await;
                 }
-                Reply::Shell(shell) => return self.checked(id, shell),
-                _ => return Err(GuestError::Unexpected.into()),
+                Ok(Reply::Shell(shell)) => return self.checked(id, shell),
+                Ok(_) => return Err(GuestError::Unexpected.into()),
+                Err(error) => return Err(self.blame_in(id, error).await),
             }
         }
     }
@@ -214,9 +219,10 @@ impl Workspace {
         call: impl FnOnce(ShellId) -> Call,
     ) -> Result<ShellInfo> {
         let (id, mut conversation) = self.with_shell(shell, call).await?;
-        match conversation.next().await.map_err(|error| self.blame_in(id, error))? {
-            Reply::Shell(shell) => self.checked(id, shell),
-            _ => Err(GuestError::Unexpected.into()),
+        match conversation.next().await {
+            Ok(Reply::Shell(shell)) => self.checked(id, shell),
+            Ok(_) => Err(GuestError::Unexpected.into()),
+            Err(error) => Err(self.blame_in(id, error).await),
         }
     }
 
@@ -233,8 +239,10 @@ impl Workspace {
             let (workspace, shell) = (self.id(), escape(shell.as_bytes()));
             Error::UnknownShell { workspace, shell, was_open: false }
         })?;
-        let conversation = Conversation::open(&self.machine, &call(id)).await;
-        Ok((id, conversation.map_err(|error| self.blame(error))?))
+        match Conversation::open(&self.machine, &call(id)).await {
+            Ok(conversation) => Ok((id, conversation)),
+            Err(error) => Err(self.blame(error).await),
+        }
     }
 
     fn refuse_old_guest(&self) -> Result<()> {
@@ -246,7 +254,7 @@ impl Workspace {
     }
 
     /// What is wrong when a call of one shell failed.
-    fn blame_in(&self, id: ShellId, error: GuestError) -> Error {
+    async fn blame_in(&self, id: ShellId, error: GuestError) -> Error {
         let kind = match &error {
             GuestError::Refused(error) => Some(error.kind),
             _ => None,
@@ -258,16 +266,19 @@ impl Workspace {
                 Error::UnknownShell { workspace, shell, was_open }
             }
             Some(ErrorKind::Ended) => Error::ShellStopped { workspace, shell },
-            _ => self.blame(error),
+            _ => self.blame(error).await,
         }
     }
 
-    /// A guest that does not answer because its machine has ended is no guest's fault.
-    fn blame(&self, error: GuestError) -> Error {
+    /// A guest that does not answer because its machine ends is no guest's fault. The agent hangs up
+    /// first, and the machine ends when its disks are synced.
+    async fn blame(&self, error: GuestError) -> Error {
         match error {
-            GuestError::Refused(_) => error.into(),
-            _ if !self.is_running() => Error::Stopped(self.id()),
-            _ => error.into(),
+            GuestError::Refused(_) | GuestError::Unexpected => error.into(),
+            _ => match timeout(POWER_OFF, self.machine.wait_exit()).await {
+                Ok(_) => Error::Stopped(self.id()),
+                Err(_) => error.into(),
+            },
         }
     }
 
