@@ -12,6 +12,7 @@ pub mod closing;
 mod doctor;
 mod environments;
 mod inspect;
+mod kernel;
 mod moving;
 mod server;
 mod usage;

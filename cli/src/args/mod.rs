@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use detach::DetachKey;
-pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull};
+pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull, KernelCommand};
 pub use exec::{
     ExecArgs, ExecCommand, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs, KEPT, RunArgs,
 };

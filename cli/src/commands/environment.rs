@@ -1,11 +1,14 @@
 //! `pyro env ...`
 
-use pyro_api::{EnvironmentInspect, EnvironmentList, EnvironmentPrune, EnvironmentPull};
+use pyro_api::{
+    EnvironmentInspect, EnvironmentList, EnvironmentPrune, EnvironmentPull, KernelBuild,
+    KernelRemove, KernelShow,
+};
 
 use super::OK;
-use crate::args::EnvCommand;
+use crate::args::{EnvCommand, KernelCommand};
 use crate::error::Error;
-use crate::print::environment as print;
+use crate::print::{environment as print, kernel};
 use crate::session::Session;
 
 pub async fn env(session: &Session, command: EnvCommand) -> Result<u8, Error> {
@@ -22,6 +25,16 @@ pub async fn env(session: &Session, command: EnvCommand) -> Result<u8, Error> {
         }
         EnvCommand::Prune(args) => {
             ui.reply(&session.call(&EnvironmentPrune::from(args)).await?, print::pruned)?;
+        }
+        EnvCommand::Kernel(KernelCommand::Build(args)) => {
+            let call = KernelBuild { force: args.force };
+            ui.reply(&session.call(&call).await?, kernel::shown_kernel)?;
+        }
+        EnvCommand::Kernel(KernelCommand::Show) => {
+            ui.reply(&session.call(&KernelShow {}).await?, kernel::shown_kernel)?;
+        }
+        EnvCommand::Kernel(KernelCommand::Remove) => {
+            ui.reply(&session.call(&KernelRemove {}).await?, kernel::removed)?;
         }
     }
     Ok(OK)

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod diff;
 pub mod environment;
 pub mod exec;
+pub mod kernel;
 pub mod machine;
 pub mod paint;
 pub mod shell;

@@ -21,6 +21,7 @@ mod event;
 mod exec;
 mod git;
 mod home;
+mod kernel;
 mod shell;
 mod snapshot;
 mod store;
@@ -55,6 +56,7 @@ pub use exec::{
 };
 pub use git::{GitFetch, GitFetchReply};
 pub use home::{Home, HomeError};
+pub use kernel::{KernelBuild, KernelInfo, KernelRemove, KernelReply, KernelShow};
 pub use shell::{
     ShellClose, ShellCloseReply, ShellFollow, ShellInfo, ShellList, ShellListReply, ShellOpen,
     ShellRead, ShellReadReply, ShellResize, ShellSignal, ShellSignalReply, ShellState, ShellWrite,

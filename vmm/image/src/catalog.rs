@@ -1,5 +1,6 @@
 //! The installed environments of one home.
 
+mod kernel;
 mod prune;
 mod pull;
 mod record;
@@ -261,7 +262,7 @@ impl Catalog {
         let record = Record::load(&dir)?;
         let environment = || {
             let root_image = record.check(&dir, digest, verify)?;
-            let kernel = store::load(&self.kernel_directory(&record.kernel_version), verify)?;
+            let kernel = self.kernel_for(&record.kernel_version, verify)?;
             Ok(Environment { name: recipe.name.to_owned(), digest, root_image, kernel })
         };
         Ok(Found { environment: environment(), record })

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use pyro_api::{
     Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
-    EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, GitFetch, Run, ShellClose,
-    ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
-    SnapshotCreate, SnapshotDelete, SnapshotList, StoreCat, StoreCheckout, StoreDelete, StoreDiff,
-    StoreExportBundle, StoreFindChunk, StoreGc, StoreImportBundle, StoreIngest, StoreList, StoreLs,
-    StoreMount, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify, SyncPush, VmCreate,
-    VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
-    WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply,
-    WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceList, WorkspaceListReply, WorkspaceLogs,
-    WorkspaceLogsReply, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, GitFetch, KernelBuild,
+    KernelRemove, KernelShow, Run, ShellClose, ShellFollow, ShellList, ShellOpen, ShellRead,
+    ShellResize, ShellSignal, ShellWrite, Shutdown, SnapshotCreate, SnapshotDelete, SnapshotList,
+    StoreCat, StoreCheckout, StoreDelete, StoreDiff, StoreExportBundle, StoreFindChunk, StoreGc,
+    StoreImportBundle, StoreIngest, StoreList, StoreLs, StoreMount, StoreRebuildIndex, StoreStats,
+    StoreUsage, StoreVerify, SyncPush, VmCreate, VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo,
+    VmReapExpired, VmStart, VmStatus, VmStop, WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate,
+    WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec, WorkspaceFork,
+    WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply, WorkspaceReset,
+    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::server::Server;
-use super::{doctor, environments, inspect, moving, usage};
+use super::{doctor, environments, inspect, kernel, moving, usage};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
@@ -74,6 +75,10 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
         EnvironmentPull: |call| environments::pull(manager, call, events).await?;
         EnvironmentInspect: |call| environments::inspect(manager, call).await?;
         EnvironmentPrune: |call| environments::prune(manager, call).await?;
+
+        KernelBuild: |call| kernel::build(manager, call, events).await?;
+        KernelShow: |_call| kernel::show(manager).await?;
+        KernelRemove: |_call| kernel::remove(manager, events).await?;
 
         Run: |call| manager.run(call, events).await?;
         WorkspaceCreate: |call| manager.create(&call, false, events).await?;

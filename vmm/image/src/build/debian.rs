@@ -11,6 +11,9 @@ use crate::kernel::store;
 use crate::recipe::Recipe;
 use crate::{Error, Package, Progress, Result, Silent, durable};
 
+/// The suite that the small kernel's source and compiler come from.
+pub(super) const SUITE: &str = "bookworm";
+
 /// The time stamp of what the build writes itself: Debian 12's release.
 const EPOCH: &str = "1686355200";
 
@@ -52,25 +55,15 @@ pub(crate) fn build(
     kernels: &[String],
     progress: &dyn Progress,
 ) -> Result<Staged> {
-    let mmdebstrap = find_tool("mmdebstrap")?;
+    let mmdebstrap = check_tools()?;
     find_tool("mkfs.erofs")?;
-    if !Path::new(KEYRING).exists() {
-        let tool = KEYRING.to_owned();
-        return Err(Error::ToolMissing { tool, package: "debian-archive-keyring".into() });
-    }
-    check_rootless()?;
     progress.phase("start", recipe.name);
     let build_root = BuildRoot::create(stage)?;
     let root = build_root.path().join("root");
 
-    let mut run = Run::new("mmdebstrap", &mmdebstrap);
-    run.env("SOURCE_DATE_EPOCH", EPOCH)
-        .env("TMPDIR", build_root.path())
-        .env("PYRO_KERNELS", kernels.join(" "))
-        .args(["--mode=unshare", "--format=directory", "--variant=minbase", "--verbose"])
-        .args(["--architectures=amd64", "--components=main"])
+    let mut run = self::mmdebstrap(&mmdebstrap, &build_root);
+    run.env("PYRO_KERNELS", kernels.join(" "))
         .arg(format!("--include={}", recipe.packages().collect::<Vec<_>>().join(",")))
-        .args(LEFT_OUT.iter().map(|option| format!("--dpkgopt={option}")))
         .arg(format!("--setup-hook={START}"))
         .arg(format!("--customize-hook={}", include_str!("customize.sh")))
         .arg(format!("--customize-hook={}", include_str!("kernel.sh")))
@@ -85,6 +78,28 @@ pub(crate) fn build(
     run.finish(progress, |_| ())?;
     collect(recipe, &root, stage, kernels, progress)
     // The build root removes itself here.
+}
+
+/// The program that builds, once it is known that it can.
+pub(super) fn check_tools() -> Result<PathBuf> {
+    let mmdebstrap = find_tool("mmdebstrap")?;
+    if !Path::new(KEYRING).exists() {
+        let tool = KEYRING.to_owned();
+        return Err(Error::ToolMissing { tool, package: "debian-archive-keyring".into() });
+    }
+    check_rootless()?;
+    Ok(mmdebstrap)
+}
+
+/// A run of `mmdebstrap` that makes a minimal Debian in a directory.
+pub(super) fn mmdebstrap(program: &Path, build_root: &BuildRoot) -> Run {
+    let mut run = Run::new("mmdebstrap", program);
+    run.env("SOURCE_DATE_EPOCH", EPOCH)
+        .env("TMPDIR", build_root.path())
+        .args(["--mode=unshare", "--format=directory", "--variant=minbase", "--verbose"])
+        .args(["--architectures=amd64", "--components=main"])
+        .args(LEFT_OUT.iter().map(|option| format!("--dpkgopt={option}")));
+    run
 }
 
 /// Takes what is wanted out of the build root.
@@ -164,7 +179,7 @@ const PREFIX: &str = "pyro-build-";
 const POINTER: &str = "build-root";
 
 impl BuildRoot {
-    fn create(stage: &Path) -> Result<Self> {
+    pub fn create(stage: &Path) -> Result<Self> {
         // `/tmp` may be memory; a build takes about 1 GB.
         let parent = std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from);
         let dir = tempfile::Builder::new()

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Catalog;
 use super::record::Record;
+use crate::kernel::store;
 use crate::recipe::RECIPES;
 use crate::{Error, ImageDigest, Result, Silent, durable};
 
@@ -94,7 +95,9 @@ impl Catalog {
         }
         for (name, path) in entries(&self.kernels())? {
             let name = name.to_string_lossy().into_owned();
-            if !keep_kernels && !kernels_in_use.contains(&name) {
+            // The small kernel was asked for, and is no environment's.
+            let unused = store::is_version(&name) && !kernels_in_use.contains(&name);
+            if unused && !keep_kernels {
                 plan.push(planned(PrunedKind::Kernel, name, None, path)?);
             }
         }

@@ -96,7 +96,7 @@ impl Catalog {
 
     /// Renames `from` to `to`. What is at `to` is kept if it is `good`, else moved out of the way; whoever
     /// has its files open keeps them.
-    fn place(
+    pub(super) fn place(
         &self,
         from: &Path,
         to: &Path,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Kernel;
 use super::bzimage::extract_vmlinux;
-use super::modules::{Module, ModuleTree};
+use super::modules::{GuestModules, Module, ModuleTree};
 use crate::{Error, Progress, Result, Silent, durable};
 
 const RECORD: &str = "kernel.json";
@@ -46,13 +46,33 @@ pub(crate) fn unpack(package: &Path, version: &str, dir: &Path) -> Result<()> {
     let image = fs::read(&path).map_err(Error::io("read", &path))?;
     let modules = ModuleTree::scan(&package.join("lib/modules").join(&release))?.for_guests()?;
 
+    install(dir, version, release, &extract_vmlinux(&image)?, modules)
+}
+
+/// Puts a kernel that needs no modules into the new directory `dir`. The caller moves it into place.
+pub(crate) fn install_built_in(
+    dir: &Path,
+    version: &str,
+    release: String,
+    vmlinux: &[u8],
+) -> Result<()> {
+    install(dir, version, release, vmlinux, GuestModules { always: vec![], network: vec![] })
+}
+
+fn install(
+    dir: &Path,
+    version: &str,
+    release: String,
+    vmlinux: &[u8],
+    modules: GuestModules,
+) -> Result<()> {
     let sub = dir.join("modules");
     fs::create_dir_all(&sub).map_err(Error::io("create", &sub))?;
-    let vmlinux = install(dir, "vmlinux".into(), &extract_vmlinux(&image)?)?;
+    let vmlinux = write(dir, "vmlinux".into(), vmlinux)?;
     let place = |modules: Vec<Module>| {
         let modules = modules.into_iter();
         modules
-            .map(|module| install(dir, format!("modules/{}.ko", module.name), &module.bytes))
+            .map(|module| write(dir, format!("modules/{}.ko", module.name), &module.bytes))
             .collect::<Result<_>>()
     };
     let record = Record {
@@ -69,7 +89,7 @@ pub(crate) fn unpack(package: &Path, version: &str, dir: &Path) -> Result<()> {
     durable::sync_dir(dir)
 }
 
-fn install(dir: &Path, path: String, bytes: &[u8]) -> Result<FileRecord> {
+fn write(dir: &Path, path: String, bytes: &[u8]) -> Result<FileRecord> {
     durable::write_new(&dir.join(&path), bytes)?;
     let blake3 = blake3::hash(bytes).to_hex().to_string();
     Ok(FileRecord { path, size: bytes.len() as u64, blake3 })
