@@ -45,10 +45,23 @@ fn qemu_has_no_rights_no_files_and_no_network() {
     if is_root() {
         assert_eq!(field(&qemu, "status", "Uid:"), "65534 65534 65534 65534");
         assert_eq!(field(&qemu, "status", "Groups:"), "");
-        for kind in ["net", "ipc", "uts"] {
+        assert!(field(&qemu, "status", "NSpid:").ends_with(" 1"), "it sees no other process");
+        for kind in ["net", "ipc", "uts", "mnt", "pid"] {
             assert_ne!(namespace(&qemu, kind), namespace(own, kind), "{kind}");
         }
     }
+    if namespace(&qemu, "mnt") != namespace(own, "mnt") {
+        // mountinfo(5): the sixth field has the mount's own options.
+        let mounts = fs::read_to_string(qemu.join("mountinfo")).unwrap();
+        let options = |line: &str| line.split(' ').nth(5).unwrap_or_default().to_owned();
+        let writable: Vec<_> =
+            mounts.lines().filter(|line| !options(line).starts_with("ro")).collect();
+        assert!(writable.is_empty(), "{writable:?}");
+    }
+    let largest =
+        |limit: &str| field(&qemu, "limits", limit).split(' ').next().unwrap().parse::<u64>();
+    assert!(largest("Max address space").unwrap() < 8 << 30);
+    assert!(largest("Max file size").unwrap() <= 16 << 30);
     if namespace(&qemu, "net") != namespace(own, "net") {
         let devices = fs::read_to_string(qemu.join("net/dev")).unwrap();
         let names = devices.lines().skip(2).filter_map(|line| line.split(':').next());

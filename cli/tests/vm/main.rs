@@ -12,6 +12,7 @@ mod docs;
 mod export;
 mod git;
 mod hostile;
+mod kernel;
 mod main_job;
 mod mcp;
 mod mcp_client;

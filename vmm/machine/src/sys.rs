@@ -1,14 +1,17 @@
 //! The few calls that the compiler cannot check.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::SigSet;
-use rustix::process::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{PidfdFlags, Resource, Rlimit, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -37,23 +40,75 @@ pub(crate) struct Confinement {
     pub(crate) identity: Option<Identity>,
     /// It shares the host's network.
     pub(crate) network: bool,
+    /// Bytes of address space that it may use.
+    pub(crate) address_space: u64,
+    /// Bytes of the longest file that it may write.
+    pub(crate) file_size: u64,
 }
 
 impl Confinement {
-    /// Namespaces of the child's own (namespaces(7)). Only root makes them without one for users; where
-    /// the kernel lets nobody make them there are none. A process namespace would need another fork.
+    /// Namespaces of the child's own (namespaces(7)), and in them no file system that can be written
+    /// to. Only root makes them without one for users; where the kernel lets nobody make them there are
+    /// none.
     fn separate(self) {
-        let mut flags = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let mut flags = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNS;
         if !self.network {
             flags |= libc::CLONE_NEWNET;
         }
         for flags in [flags, flags | libc::CLONE_NEWUSER] {
             // SAFETY: the system call takes an integer; the child has one thread.
             if unsafe { libc::syscall(libc::SYS_unshare, flags) } == 0 {
-                return;
+                return read_only();
             }
         }
     }
+
+    /// Bounds what it can use up (setrlimit(2)). A core dump would hold the guest's memory.
+    fn limit(self) -> io::Result<()> {
+        for (resource, most) in [
+            (Resource::Core, 0),
+            (Resource::As, self.address_space),
+            (Resource::Fsize, self.file_size),
+        ] {
+            let limit = Rlimit { current: Some(most), maximum: Some(most) };
+            rustix::process::setrlimit(resource, limit)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes all mounts of a mount namespace private and read-only, as far as the kernel can
+/// (mount_setattr(2), Linux 5.12): what is open stays as it is.
+fn read_only() {
+    let read_only = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a constant, and the structure is read for the size that is given.
+    unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            c"/".as_ptr(),
+            libc::AT_RECURSIVE,
+            &read_only,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+}
+
+/// Runs `spawn`, whose child becomes the first process of a process namespace (pid_namespaces(7)): it
+/// neither sees nor can signal any other. Only root can make one for a child and not for itself.
+pub(crate) fn in_own_pids<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let own = File::open("/proc/thread-self/ns/pid_for_children")?;
+    let separate = unshare(CloneFlags::CLONE_NEWPID).is_ok();
+    let spawned = spawn();
+    if separate {
+        setns(own, CloneFlags::CLONE_NEWPID)?;
+    }
+    spawned
 }
 
 /// A user and a group to become.
@@ -66,12 +121,10 @@ pub(crate) struct Identity {
 /// Makes the child die with the calling *thread*, take no blocked signal along, keep the
 /// descriptors `keep` open under their numbers, and be confined.
 pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: Confinement) {
-    let parent = rustix::process::getpid();
+    let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     let setup = move || {
         confinement.separate();
-        // A dump would hold the guest's memory.
-        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-        rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+        confinement.limit()?;
         if let Some(Identity { uid, gid }) = confinement.identity {
             // SAFETY: plain system calls on integers; an empty group list needs no pointer.
             let done = unsafe {
@@ -86,7 +139,9 @@ pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: C
         // After the change of identity, which would clear it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // A parent that died before the line above sends no signal any more.
-        if rustix::process::getppid() != Some(parent) {
+        let parent = parent.as_ref().map_err(|errno| *errno)?;
+        let mut ended = [PollFd::new(parent, PollFlags::IN)];
+        if rustix::event::poll(&mut ended, Some(&Timespec::default()))? != 0 {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         SigSet::empty().thread_set_mask()?;

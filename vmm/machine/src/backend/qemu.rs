@@ -37,6 +37,10 @@ const SKIPPED_INITCALLS: &[&str] = &[
     "bpf_tcp_ca_kfunc_init",
 ];
 
+/// Address space that QEMU uses beside the guest's memory: a GiB for translated code, a stack for
+/// each of its threads, its libraries.
+const OVERHEAD: u64 = 4 << 30;
+
 /// How guest code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accel {
@@ -105,7 +109,13 @@ impl CommandLine {
         command.args(["-object", "rng-builtin,id=rng", "-device", "virtio-rng-device,rng=rng"]);
         command.arg("-sandbox");
         command.arg("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-        let confinement = Confinement { identity: unprivileged(accel), network: false };
+        let confinement = Confinement {
+            identity: unprivileged(accel),
+            network: false,
+            address_space: (u64::from(mem_mib) << 20) + OVERHEAD,
+            // QEMU's `ftruncate` of the guest's memory counts as writing.
+            file_size: u64::from(mem_mib) << 20,
+        };
         Ok(CommandLine { command, program, accel, confinement, passed: Vec::new() })
     }
 
@@ -146,7 +156,11 @@ impl CommandLine {
     }
 
     fn disk(&mut self, name: &str, path: &Path, read_only: bool) -> Result<()> {
-        let fd = self.pass_file(path, !read_only)?;
+        let file = File::options().read(true).write(!read_only).open(path);
+        let file = file.map_err(Error::io("open", path))?;
+        let size = file.metadata().map_err(Error::io("open", path))?.len();
+        self.confinement.file_size = self.confinement.file_size.max(size);
+        let fd = self.pass(file.into());
         self.command.arg("-add-fd").arg(format!("fd={fd},set={fd},opaque={name}"));
         let more = if read_only { "" } else { r#","discard":"unmap","detect-zeroes":"unmap""# };
         self.command.arg("-blockdev").arg(format!(
@@ -194,12 +208,8 @@ impl CommandLine {
         let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
         sys::bind_child(&mut self.command, keep, self.confinement);
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        self.command.spawn().map_err(Error::io("run", &self.program))
-    }
-
-    fn pass_file(&mut self, path: &Path, writable: bool) -> Result<i32> {
-        let file = File::options().read(true).write(writable).open(path);
-        Ok(self.pass(file.map_err(Error::io("open", path))?.into()))
+        let spawned = sys::in_own_pids(|| self.command.spawn());
+        spawned.map_err(Error::io("run", &self.program))
     }
 
     /// The kernel and the initramfs, which QEMU opens again by their descriptors: as somebody
