@@ -45,14 +45,14 @@ fn every_environment_boots_the_small_kernel_until_it_is_removed() {
     let id = home.workspace(&seed);
     home.sh(
         &id,
-        "mv dir moved; echo two >> moved/deep/file; test -w /dev/ptmx; ls /sys/fs/cgroup/pyro",
+        "mv dir moved; echo two > added; test -w /dev/ptmx; ls /sys/fs/cgroup/pyro",
     );
     let diff = home.json(["workspace", "diff", &id]);
     assert_eq!(diff["renames"].as_array().map(Vec::len), Some(1), "{diff}");
     assert_eq!(diff["tree"], home.json(["workspace", "diff", &id, "--full"])["tree"]);
     home.ok(["workspace", "stop", &id]);
     home.ok(["workspace", "start", &id]);
-    assert_eq!(home.sh(&id, "cat moved/deep/file"), "one\ntwo\n");
+    assert_eq!(home.sh(&id, "cat moved/deep/file added"), "one\ntwo\n");
     home.ok(["workspace", "delete", &id]);
     let network = ["run", ENVIRONMENT, "--network", "--", "cat", "/sys/class/net/eth0/operstate"];
     assert_eq!(home.ok(network), "up\n");
