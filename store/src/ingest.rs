@@ -12,12 +12,14 @@ mod dir;
 mod file;
 pub(crate) mod filter;
 mod git;
+mod layers;
 mod members;
 mod meter;
 mod source;
 mod sparse;
 mod statcache;
 mod stream;
+mod tarball;
 mod walk;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use pyro_format::{BaselineId, BaselineKey, Mtime, Node, RootId, RootNode, TimesId};
 
+pub use layers::ImageIngest;
 use statcache::StatCache;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use statcache::decode_any;
@@ -217,10 +220,7 @@ impl Store {
                 archive::ingest(&batch, path, options, &tally, progress)?
             }
         };
-        let mut sink = Sink::new(&batch)?;
-        let root = sink.put_root(&top.root)?;
-        sink.flush()?;
-        let written = batch.finish()?;
+        let (root, written) = put_top(Sink::new(&batch)?, &batch, &top)?;
         let session = stats.finish()?;
         let key = BaselineKey { root, times: top.times, mtime: top.mtime };
         let Some(gate) = trust.gate(&session) else { return Ok(None) };
@@ -244,6 +244,31 @@ impl Store {
     ) -> Result<SingleReport> {
         source::single(self, path, options, progress)
     }
+}
+
+/// Stores the top of a tree, and with it all that was put through the batch.
+fn put_top(mut sink: Sink, batch: &Arc<Batch>, top: &Top) -> Result<(RootId, Written)> {
+    let root = sink.put_root(&top.root)?;
+    sink.flush()?;
+    Ok((root, batch.finish()?))
+}
+
+/// Stores and records a tree that relied on nothing that the stat cache remembered.
+fn finish(
+    store: &Store,
+    sink: Sink,
+    batch: &Arc<Batch>,
+    top: Top,
+    tally: Tally,
+    started: Instant,
+    source: &Path,
+) -> Result<IngestReport> {
+    let (root, written) = put_top(sink, batch, &top)?;
+    let key = BaselineKey { root, times: top.times, mtime: top.mtime };
+    let pin = store.pin(Root { root, times: Some(top.times) });
+    let report = report(key, written, tally, started, pin);
+    store.record_baseline(&record(&report, source, false))?;
+    Ok(report)
 }
 
 fn report(

@@ -50,7 +50,9 @@ pub use error::{Error, Result};
 pub use gc::{GcOptions, GcReport};
 pub use holds::{Hold, Pin};
 pub use ingest::filter::{Excludes, Ignores};
-pub use ingest::{ArchiveLimits, IngestOptions, IngestReport, IngestSource, SingleReport};
+pub use ingest::{
+    ArchiveLimits, ImageIngest, IngestOptions, IngestReport, IngestSource, SingleReport,
+};
 pub use inspect::{BaselineUsage, FoundObject, KindStats, Listed, Needed, StoreStats, Usage};
 pub use mount::Mount;
 pub use object::{Kind, ObjectBytes, ObjectKey};

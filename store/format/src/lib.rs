@@ -19,6 +19,7 @@ mod id;
 mod name;
 mod path;
 mod root;
+mod rootfs;
 mod times;
 mod tree;
 
@@ -30,5 +31,8 @@ pub use id::{BaselineId, ChunkId, FileId, ParseIdError, RootId, TimesId, TreeId}
 pub use name::{EntryName, LinkTarget, MAX_NAME, MAX_TARGET, NameError};
 pub use path::{MAX_DEPTH, PathError, TreePath, escape};
 pub use root::{BaselineKey, RootNode};
+pub use rootfs::{
+    Attributes, AttributesError, Device, DeviceKind, MAX_XATTR_NAME, MAX_XATTR_VALUE,
+};
 pub use times::{Mtime, TimesEntry, TimesNode};
 pub use tree::{Entry, Extension, Mode, Node, Tree, TreeError};

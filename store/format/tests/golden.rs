@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use pyro_format::{
-    BaselineKey, ChunkId, ChunkList, ChunkRef, Entry, EntryName, Extension, FileId, LinkTarget,
-    Mode, Mtime, Node, RootNode, TimesEntry, TimesNode, Tree,
+    Attributes, BaselineKey, ChunkId, ChunkList, ChunkRef, Device, DeviceKind, Entry, EntryName,
+    Extension, FileId, LinkTarget, Mode, Mtime, Node, RootNode, TimesEntry, TimesNode, Tree,
 };
 
 fn name(bytes: &[u8]) -> EntryName {
@@ -26,6 +26,25 @@ fn sample() -> Tree {
         Entry::new(name(b"dir"), Node::Dir { mode: Mode::new(0o700), tree: Tree::default().id() }),
         Entry::new(name(b"link"), Node::Symlink { target: LinkTarget::parse(b"../x").unwrap() }),
         marked,
+    ])
+    .unwrap()
+}
+
+/// A tree of the `rootfs` profile.
+fn system() -> Tree {
+    let marked = |text: &[u8], mode, attributes: Attributes| {
+        let (mode, content) = (Mode::new(mode), FileId::of(b""));
+        let node = Node::File { mode, size: 0, content };
+        Entry { name: name(text), node, extensions: attributes.to_extensions() }
+    };
+    let xattrs = [(b"user.a".to_vec(), b"\n".to_vec()), (b"user.b".to_vec(), vec![])];
+    let null = Device { kind: DeviceKind::Char, major: 1, minor: 3 };
+    Tree::new(vec![
+        marked(b"null", 0o666, Attributes { device: Some(null), ..Default::default() }),
+        marked(b"su", 0o755, Attributes { special_bits: 4, gid: 5, ..Default::default() }),
+        marked(b"one", 0o644, Attributes { link_group: Some(1), ..Default::default() }),
+        marked(b"two", 0o644, Attributes { link_group: Some(1), ..Default::default() }),
+        marked(b"x", 0o644, Attributes { xattrs: xattrs.into(), ..Default::default() }),
     ])
     .unwrap()
 }
@@ -51,6 +70,7 @@ fn vectors() -> String {
     };
     vector("empty tree", &Tree::default().encode(), Tree::default().id().to_string());
     vector("tree", &sample().encode(), sample().id().to_string());
+    vector("system tree", &system().encode(), system().id().to_string());
     vector("times", &times.encode(), times.id().to_string());
     vector("root", &root.encode(), root.id().to_string());
     vector("chunk list", &list.encode(), list.file.to_string());

@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod fixtures;
 mod gc;
+mod layers;
 mod mount;
 mod opening;
 mod roundtrip;
