@@ -1,6 +1,7 @@
 //! The installed environments of one home.
 
 mod kernel;
+mod origin;
 mod prune;
 mod pull;
 mod record;
@@ -11,10 +12,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::store;
-use crate::recipe::{RECIPES, Recipe};
+use crate::recipe::{self, RECIPES, Recipe};
 use crate::{Error, ImageDigest, Kernel, Progress, Result, durable};
 use record::Record;
 
+pub use origin::{Origin, Startup};
 pub use prune::{PruneReport, Pruned, PrunedKind};
 
 /// The environments under one home. Cheap to open; reads the disk on every call, so that any number of
@@ -35,6 +37,8 @@ pub struct Environment {
     pub root_image: PathBuf,
     /// The kernel to boot it with.
     pub kernel: Kernel,
+    /// Where it came from, if it was not built here.
+    pub origin: Option<Origin>,
 }
 
 impl Environment {
@@ -83,6 +87,8 @@ pub struct EnvironmentInfo {
     pub kernel_version: Option<String>,
     /// When it was built, in seconds since 1970.
     pub built_at: Option<u64>,
+    /// Where it came from, if it was not built here.
+    pub origin: Option<Origin>,
 }
 
 /// A Debian package in an image.
@@ -146,12 +152,14 @@ impl Catalog {
         &self.root
     }
 
-    /// Every known environment, installed or not, the default one first.
+    /// Every known environment, installed or not, the default one first, those that were not built here
+    /// last.
     ///
     /// # Errors
     /// [`Error::Io`] when the catalog cannot be read; a broken environment is no error.
     pub fn list(&self) -> Result<Vec<EnvironmentInfo>> {
-        RECIPES.iter().map(|recipe| Ok(self.describe(recipe)?.info)).collect()
+        let recipes = RECIPES.iter().map(|recipe| recipe.name.to_owned());
+        recipes.chain(self.added()?).map(|name| Ok(self.describe(&name)?.info)).collect()
     }
 
     /// All about one environment, installed or not.
@@ -159,7 +167,8 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unknown`], [`Error::Io`].
     pub fn inspect(&self, name: &str) -> Result<EnvironmentDetail> {
-        self.describe(Recipe::find(name)?)
+        self.known(name)?;
+        self.describe(name)
     }
 
     /// The installed environment `name`, checked for missing and truncated files.
@@ -167,18 +176,17 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unknown`], [`Error::NotInstalled`], [`Error::Broken`], [`Error::Io`].
     pub fn resolve(&self, name: &str) -> Result<Environment> {
-        let recipe = Recipe::find(name)?;
-        self.ready(recipe, self.current(recipe)?, None)
+        self.known(name)?;
+        self.ready(name, self.current(name)?, None)
     }
 
     /// The image `digest` of `name`, which need not be the newest: what a workspace was created with.
     ///
     /// # Errors
-    /// As [`Catalog::resolve`].
+    /// As [`Catalog::resolve`], whether the name is still known or not.
     pub fn resolve_digest(&self, name: &str, digest: ImageDigest) -> Result<Environment> {
-        let recipe = Recipe::find(name)?;
-        let digest = self.directory(recipe, digest).is_dir().then_some(digest);
-        self.ready(recipe, digest, None)
+        let digest = self.directory(name, digest).is_dir().then_some(digest);
+        self.ready(name, digest, None)
     }
 
     /// [`Catalog::resolve`], and reads and hashes every byte of image and kernel.
@@ -186,31 +194,38 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::resolve`], and [`Error::Cancelled`].
     pub fn verify(&self, name: &str, progress: &dyn Progress) -> Result<Environment> {
-        let recipe = Recipe::find(name)?;
+        self.known(name)?;
         progress.phase("verify", name);
-        self.ready(recipe, self.current(recipe)?, Some(progress))
+        self.ready(name, self.current(name)?, Some(progress))
     }
 
     fn ready(
         &self,
-        recipe: &Recipe,
+        name: &str,
         digest: Option<ImageDigest>,
         verify: Option<&dyn Progress>,
     ) -> Result<Environment> {
-        let name = recipe.name.to_owned();
+        let name = name.to_owned();
         let Some(digest) = digest else { return Err(Error::NotInstalled { name }) };
-        let found = self.find(recipe, digest, verify).and_then(|found| found.environment);
+        let found = self.find(&name, digest, verify);
+        if let Ok(Found { record: Record { origin: Some(origin), .. }, .. }) = &found
+            && !self.image(&name, digest).exists()
+        {
+            return Err(Error::Evicted { name, digest, origin: Box::new(origin.clone()) });
+        }
+        let found = found.and_then(|found| found.environment);
         if verify.is_some_and(|progress| progress.cancelled()) {
             return Err(Error::Cancelled);
         }
         found.map_err(|problem| Error::Broken { name, problem })
     }
 
-    fn describe(&self, recipe: &Recipe) -> Result<EnvironmentDetail> {
-        let digest = self.current(recipe)?;
+    fn describe(&self, name: &str) -> Result<EnvironmentDetail> {
+        let digest = self.current(name)?;
+        let recipe = Recipe::find(name).ok();
         let mut info = EnvironmentInfo {
-            name: recipe.name.to_owned(),
-            description: recipe.description.to_owned(),
+            name: name.to_owned(),
+            description: recipe.map(|recipe| recipe.description.to_owned()).unwrap_or_default(),
             state: EnvironmentState::Absent,
             problem: None,
             digest,
@@ -218,8 +233,9 @@ impl Catalog {
             package_count: None,
             kernel_version: None,
             built_at: None,
+            origin: None,
         };
-        let requested = recipe.packages().map(str::to_owned).collect();
+        let requested = recipe.into_iter().flat_map(Recipe::packages).map(str::to_owned).collect();
         let mut detail = EnvironmentDetail {
             info: info.clone(),
             requested,
@@ -229,15 +245,22 @@ impl Catalog {
         };
         let Some(digest) = digest else { return Ok(detail) };
         info.state = EnvironmentState::Broken;
-        match self.find(recipe, digest, None) {
+        match self.find(name, digest, None) {
             Err(problem) => info.problem = Some(problem),
             Ok(Found { record, environment }) => {
+                // What was thrown away is made again when it is needed.
+                let evicted = record.origin.is_some() && !self.image(name, digest).exists();
+                if let Some(origin) = &record.origin {
+                    info.description = format!("from {}", origin.source);
+                }
+                info.origin = record.origin;
                 info.size = Some(record.size);
                 info.package_count = Some(record.packages.len());
                 info.kernel_version = Some(record.kernel_version);
                 info.built_at = Some(record.built_at);
                 detail.packages = record.packages;
                 match environment {
+                    Err(_) if evicted => info.state = EnvironmentState::Installed,
                     Err(problem) => info.problem = Some(problem),
                     Ok(environment) => {
                         info.state = EnvironmentState::Installed;
@@ -254,23 +277,24 @@ impl Catalog {
     /// Reads one installed image; the error is what is wrong with its record.
     fn find(
         &self,
-        recipe: &Recipe,
+        name: &str,
         digest: ImageDigest,
         verify: Option<&dyn Progress>,
     ) -> Result<Found, String> {
-        let dir = self.directory(recipe, digest);
+        let dir = self.directory(name, digest);
         let record = Record::load(&dir)?;
         let environment = || {
             let root_image = record.check(&dir, digest, verify)?;
             let kernel = self.kernel_for(&record.kernel_version, verify)?;
-            Ok(Environment { name: recipe.name.to_owned(), digest, root_image, kernel })
+            let (name, origin) = (name.to_owned(), record.origin.clone());
+            Ok(Environment { name, digest, root_image, kernel, origin })
         };
         Ok(Found { environment: environment(), record })
     }
 
-    /// The digest that the pointer of `recipe` names; an unreadable pointer names none.
-    fn current(&self, recipe: &Recipe) -> Result<Option<ImageDigest>> {
-        let path = self.pointer(recipe);
+    /// The digest that the pointer of `name` names; an unreadable pointer names none.
+    fn current(&self, name: &str) -> Result<Option<ImageDigest>> {
+        let path = self.pointer(name);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(text.trim().parse().ok()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -279,16 +303,20 @@ impl Catalog {
         }
     }
 
-    fn set_current(&self, recipe: &Recipe, digest: ImageDigest) -> Result<()> {
-        durable::write(&self.pointer(recipe), format!("{digest}\n").as_bytes())
+    fn set_current(&self, name: &str, digest: ImageDigest) -> Result<()> {
+        durable::write(&self.pointer(name), format!("{digest}\n").as_bytes())
     }
 
-    fn pointer(&self, recipe: &Recipe) -> PathBuf {
-        self.root.join(recipe.directory()).join("current")
+    fn pointer(&self, name: &str) -> PathBuf {
+        self.root.join(recipe::directory(name)).join("current")
     }
 
-    fn directory(&self, recipe: &Recipe, digest: ImageDigest) -> PathBuf {
-        self.root.join(recipe.directory()).join(digest.to_string())
+    fn directory(&self, name: &str, digest: ImageDigest) -> PathBuf {
+        self.root.join(recipe::directory(name)).join(digest.to_string())
+    }
+
+    fn image(&self, name: &str, digest: ImageDigest) -> PathBuf {
+        self.directory(name, digest).join(record::IMAGE)
     }
 
     fn kernels(&self) -> PathBuf {

@@ -67,6 +67,14 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     pyro_durable::sync_dir(dir).map_err(Error::io("sync", dir))
 }
 
+/// Removes a file, or a directory with all that is in it.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    if path.is_file() {
+        return fs::remove_file(path).map_err(Error::io("remove", path));
+    }
+    remove_tree(path)
+}
+
 /// Removes a directory tree; one that is not there is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {

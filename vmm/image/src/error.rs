@@ -25,6 +25,22 @@ pub enum Error {
         /// The environment's name.
         name: String,
     },
+    /// The image was thrown away; it can be made again from the tree that the store has.
+    #[error("the image of environment {name} was thrown away")]
+    Evicted {
+        /// The environment's name.
+        name: String,
+        /// Its image.
+        digest: crate::ImageDigest,
+        /// What it is made from.
+        origin: Box<crate::Origin>,
+    },
+    /// No kernel is installed, and this kind of environment brings none.
+    #[error("there is no kernel yet to boot {name} with")]
+    NoKernel {
+        /// The environment's name.
+        name: String,
+    },
     /// What was pulled is damaged; the next pull replaces it.
     #[error("environment {name} is broken: {problem}; `pyro env pull {name}` repairs it")]
     Broken {

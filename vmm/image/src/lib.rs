@@ -32,8 +32,8 @@ mod scratch;
 
 pub use build::tool::{Tool, find_tool, required_tools};
 pub use catalog::{
-    Catalog, Environment, EnvironmentDetail, EnvironmentInfo, EnvironmentState, KernelInfo,
-    Package, PruneReport, Pruned, PrunedKind,
+    Catalog, Environment, EnvironmentDetail, EnvironmentInfo, EnvironmentState, KernelInfo, Origin,
+    Package, PruneReport, Pruned, PrunedKind, Startup,
 };
 pub use digest::ImageDigest;
 pub use error::{Error, Result};

@@ -61,11 +61,11 @@ impl Recipe {
     pub fn packages(&self) -> impl Iterator<Item = &'static str> {
         self.packages.iter().flat_map(|list| list.iter().copied())
     }
+}
 
-    /// The name as one path component. Only `:` needs escaping in the names above.
-    pub fn directory(&self) -> String {
-        self.name.replace('%', "%25").replace(':', "%3A").replace('/', "%2F")
-    }
+/// An environment's name as one path component.
+pub(crate) fn directory(name: &str) -> String {
+    name.replace('%', "%25").replace(':', "%3A").replace('/', "%2F")
 }
 
 fn closest(name: &str) -> Option<String> {
@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn directories_are_single_components_and_differ() {
-        let names: std::collections::BTreeSet<_> = RECIPES.iter().map(Recipe::directory).collect();
+        let names: std::collections::BTreeSet<_> =
+            RECIPES.iter().map(|recipe| directory(recipe.name)).collect();
         assert_eq!(names.len(), RECIPES.len());
         assert!(names.iter().all(|name| !name.contains(['/', ':'])));
     }

@@ -9,17 +9,19 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Catalog;
-use super::record::Record;
+use super::record::{IMAGE, Record};
 use crate::kernel::store;
-use crate::recipe::RECIPES;
+use crate::recipe;
 use crate::{Error, ImageDigest, Result, Silent, durable};
 
 /// What kind of thing was pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrunedKind {
-    /// A root image that a newer one replaced.
+    /// A root image that a newer one replaced, or whose environment was removed.
     Image,
+    /// A root image that is made again when it is needed.
+    Cache,
     /// A kernel that no image needs.
     Kernel,
     /// What a killed pull left.
@@ -37,6 +39,8 @@ pub struct Pruned {
     pub digest: Option<ImageDigest>,
     /// Bytes it took on disk.
     pub bytes: u64,
+    /// The baseline that the image was made of.
+    pub baseline: Option<String>,
 }
 
 /// What a prune removed, or would remove.
@@ -52,18 +56,26 @@ pub struct PruneReport {
 
 impl Catalog {
     /// Removes images that are neither the newest of their environment nor among `in_use`, kernels that
-    /// no remaining image needs, and leftovers of killed pulls. With `dry_run` it only says which.
+    /// no remaining image needs, and leftovers of killed pulls; with `caches` also images that can be made
+    /// again and are not among `in_use`. With `dry_run` it only says which.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn prune(&self, in_use: &[ImageDigest], dry_run: bool) -> Result<PruneReport> {
+    pub fn prune(
+        &self,
+        in_use: &[ImageDigest],
+        caches: bool,
+        dry_run: bool,
+    ) -> Result<PruneReport> {
         let _lock = self.lock(&Silent)?;
-        let plan = self.plan(in_use)?;
+        let plan = self.plan(in_use, caches)?;
         if !dry_run {
             // The stages first: it is there that a build root outside the home is recorded.
             self.sweep()?;
             for (_, path) in &plan {
-                durable::remove_tree(path)?;
+                durable::remove(path)?;
+                // That of an environment of which nothing is left.
+                path.parent().map(fs::remove_dir);
             }
         }
         let pruned: Vec<_> = plan.into_iter().map(|(pruned, _)| pruned).collect();
@@ -71,25 +83,36 @@ impl Catalog {
         Ok(PruneReport { dry_run, pruned, freed_bytes })
     }
 
-    fn plan(&self, in_use: &[ImageDigest]) -> Result<Vec<(Pruned, PathBuf)>> {
+    fn plan(&self, in_use: &[ImageDigest], caches: bool) -> Result<Vec<(Pruned, PathBuf)>> {
         let mut plan = Vec::new();
         let mut kernels_in_use = BTreeSet::new();
         // An image that stays but does not say which kernel it needs keeps all of them.
         let mut keep_kernels = false;
-        for recipe in RECIPES {
-            let current = self.current(recipe)?;
-            for (name, path) in entries(&self.root().join(recipe.directory()))? {
+        for environment in self.names()? {
+            let current = self.current(&environment)?;
+            for (name, path) in entries(&self.root().join(recipe::directory(&environment)))? {
                 let Some(digest) = name.to_str().and_then(|name| name.parse().ok()) else {
                     continue;
                 };
-                if current == Some(digest) || in_use.contains(&digest) {
-                    match Record::load(&path) {
+                let record = Record::load(&path);
+                let origin = record.as_ref().ok().and_then(|record| record.origin.as_ref());
+                let baseline = origin.map(|origin| origin.baseline.clone());
+                let used = in_use.contains(&digest);
+                if current == Some(digest) || used {
+                    match record {
                         Ok(record) => _ = kernels_in_use.insert(record.kernel_version),
                         Err(_) => keep_kernels = true,
                     }
+                    let image = path.join(IMAGE);
+                    if caches && !used && baseline.is_some() && image.exists() {
+                        let name = environment.clone();
+                        plan.push(planned(PrunedKind::Cache, name, Some(digest), image)?);
+                    }
                 } else {
-                    let name = recipe.name.to_owned();
-                    plan.push(planned(PrunedKind::Image, name, Some(digest), path)?);
+                    let name = environment.clone();
+                    let (mut pruned, path) = planned(PrunedKind::Image, name, Some(digest), path)?;
+                    pruned.baseline = baseline;
+                    plan.push((pruned, path));
                 }
             }
         }
@@ -116,7 +139,7 @@ fn planned(
     path: PathBuf,
 ) -> Result<(Pruned, PathBuf)> {
     let bytes = disk_usage(&path)?;
-    Ok((Pruned { kind, name, digest, bytes }, path))
+    Ok((Pruned { kind, name, digest, bytes, baseline: None }, path))
 }
 
 /// The entries of a directory that may not exist.

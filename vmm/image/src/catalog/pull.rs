@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::record::{IMAGE, RECORD, Record};
-use super::{Catalog, Environment};
+use super::{Catalog, Environment, Origin};
 use crate::build::{self, BuildRoot, Staged};
 use crate::kernel::store;
 use crate::recipe::Recipe;
@@ -50,7 +50,7 @@ impl Catalog {
         let stage = self.stage()?;
         let kernels = self.installed_kernels();
         let staged = build::build(recipe, stage.path(), &kernels, progress)?;
-        self.install(recipe, staged, stage.path())?;
+        self.install(recipe.name, staged, None, stage.path())?;
         self.resolve(recipe.name)
     }
 
@@ -62,7 +62,13 @@ impl Catalog {
     }
 
     /// Moves a finished build into place: kernel, image, then the pointer that makes them visible.
-    pub(super) fn install(&self, recipe: &Recipe, staged: Staged, stage: &Path) -> Result<()> {
+    pub(super) fn install(
+        &self,
+        name: &str,
+        staged: Staged,
+        origin: Option<Origin>,
+        stage: &Path,
+    ) -> Result<()> {
         if let Some(kernel) = &staged.kernel {
             self.place(kernel, &self.kernel_directory(&staged.kernel_version), stage, |dir| {
                 store::is_complete(dir)
@@ -73,12 +79,13 @@ impl Catalog {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let record = Record {
             schema: 1,
-            name: recipe.name.to_owned(),
+            name: name.to_owned(),
             digest,
             size: staged.size,
             packages: staged.packages,
             kernel_version: staged.kernel_version,
             built_at,
+            origin,
         };
         let dir = stage.join("environment");
         fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
@@ -90,8 +97,8 @@ impl Catalog {
         durable::sync_dir(&dir)?;
         // The same packages give the same image, but the kernel it belongs to may be a newer one: the
         // new record replaces the old.
-        self.place(&dir, &self.directory(recipe, digest), stage, |_| false)?;
-        self.set_current(recipe, digest)
+        self.place(&dir, &self.directory(name, digest), stage, |_| false)?;
+        self.set_current(name, digest)
     }
 
     /// Renames `from` to `to`. What is at `to` is kept if it is `good`, else moved out of the way; whoever

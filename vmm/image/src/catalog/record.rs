@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::kernel::store;
 use crate::{ImageDigest, Package, Progress, durable};
 
@@ -24,6 +25,9 @@ pub(super) struct Record {
     pub kernel_version: String,
     /// Seconds since 1970.
     pub built_at: u64,
+    /// Where it came from, if it was not built here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl Record {

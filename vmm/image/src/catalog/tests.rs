@@ -55,7 +55,7 @@ impl Home {
             kernel_version: kernel_version.into(),
             kernel: Some(kernel),
         };
-        self.catalog.install(Recipe::find(name).unwrap(), staged, stage.path()).unwrap();
+        self.catalog.install(name, staged, None, stage.path()).unwrap();
         blake3::hash(image).into()
     }
 
@@ -159,7 +159,7 @@ fn a_damaged_pointer_means_not_installed() {
     let home = Home::new();
     home.install(NAME, b"image", "6.1-1");
     for text in [&b""[..], b"../../etc", &[0xff; 64]] {
-        fs::write(home.catalog.pointer(Recipe::find(NAME).unwrap()), text).unwrap();
+        fs::write(home.catalog.pointer(NAME), text).unwrap();
         assert!(matches!(home.catalog.resolve(NAME), Err(Error::NotInstalled { .. })));
     }
 }
@@ -173,7 +173,7 @@ fn prune_keeps_what_is_newest_or_in_use_and_their_kernels() {
     home.install("debian:12-base", b"base", "6.1-3");
     fs::create_dir_all(home.dir.path().join("environments/tmp/left")).unwrap();
 
-    let plan = home.catalog.prune(&[used], true).unwrap();
+    let plan = home.catalog.prune(&[used], false, true).unwrap();
     let names: Vec<_> = plan.pruned.iter().map(|p| (p.kind, p.name.as_str(), p.digest)).collect();
     assert_eq!(
         names,
@@ -185,14 +185,14 @@ fn prune_keeps_what_is_newest_or_in_use_and_their_kernels() {
     );
     home.catalog.resolve_digest(NAME, unused).unwrap();
 
-    let done = home.catalog.prune(&[used], false).unwrap();
+    let done = home.catalog.prune(&[used], false, false).unwrap();
     assert_eq!(PruneReport { dry_run: true, ..done }, plan);
     for digest in [used, newest] {
         home.catalog.resolve_digest(NAME, digest).unwrap();
     }
     let gone = home.catalog.resolve_digest(NAME, unused);
     assert!(matches!(gone, Err(Error::NotInstalled { .. })));
-    assert!(home.catalog.prune(&[used], false).unwrap().pruned.is_empty());
+    assert!(home.catalog.prune(&[used], false, false).unwrap().pruned.is_empty());
 }
 
 #[test]
