@@ -20,8 +20,10 @@ MAY_KNOW = {
     "pyro-machine": {"pyro-durable"},
     "pyro-image": {"pyro-durable"},
     "pyro-apply": {"pyro-durable", "pyro-format", "pyro-store"},
+    "pyro-oci": {"pyro-durable", "pyro-format", "pyro-store"},
     "pyro-vmm": {
-        "pyro-api", "pyro-apply", "pyro-durable", "pyro-format", "pyro-image", "pyro-machine", "pyro-proto", "pyro-store",
+        "pyro-api", "pyro-apply", "pyro-durable", "pyro-format", "pyro-image", "pyro-machine", "pyro-oci", "pyro-proto",
+        "pyro-store",
     },
     "pyro-mcp": {"pyro-api"},
     "pyro-cli": {"pyro-api", "pyro-format", "pyro-machine", "pyro-mcp", "pyro-vmm"},
@@ -36,6 +38,7 @@ MUST_NOT_KNOW = {
     "pyro-machine": {"sled", "axum", "hyper"},
     "pyro-image": NETWORK | {"sled"},
     "pyro-apply": NETWORK | {"sled"},
+    "pyro-oci": {"sled", "axum", "vhost", "tokio-vsock"},
     "pyro-api": {"sled", "axum"},
     "pyro-mcp": {"sled", "fuser", "clap", "anstream"},
     "pyro-cli": {"sled", "axum", "fuser"},
@@ -51,6 +54,7 @@ NEVER_NAMES = {
     "pyro-mcp": (SILENT, "standard output belongs to the protocol"),
     "pyro-machine": (r"pyro_(proto|agent|store)|" + SILENT, "knows nothing of what runs in the guest"),
     "pyro-image": (r"pyro_(machine|store|vmm)|" + SILENT, "knows no machine, no workspace, no store"),
+    "pyro-oci": (r"pyro_(image|machine|proto|vmm)|" + SILENT, "knows no catalog, no machine and no workspace"),
     "pyro-apply": (r"pyro_(machine|proto|vmm)|" + SILENT, "knows no machine and no workspace"),
 }
 

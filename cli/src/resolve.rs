@@ -6,21 +6,21 @@ use std::path::{self, Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pyro_api::{
-    BytesText, EnvironmentInspect, EnvironmentPrune, EnvironmentPull, ExecKill, ExecRead,
-    ExecStart, Export, GitFetch, Run, SeedOptions, ShellClose, ShellOpen, ShellRead, ShellSignal,
-    SnapshotCreate, StoreCat, StoreCheckout, StoreDiff, StoreExportBundle, StoreGc,
-    StoreImportBundle, StoreIngest, StoreLs, StoreMount, SyncPush, VmCreate, VmExec,
-    WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate, WorkspaceDiff, WorkspaceExec,
-    WorkspaceFork, WorkspaceReset,
+    BytesText, EnvironmentCreate, EnvironmentImport, EnvironmentInspect, EnvironmentPrune,
+    EnvironmentPull, ExecKill, ExecRead, ExecStart, Export, GitFetch, Run, SeedOptions, ShellClose,
+    ShellOpen, ShellRead, ShellSignal, SnapshotCreate, StoreCat, StoreCheckout, StoreDiff,
+    StoreExportBundle, StoreGc, StoreImportBundle, StoreIngest, StoreLs, StoreMount, SyncPush,
+    VmCreate, VmExec, WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate, WorkspaceDiff,
+    WorkspaceExec, WorkspaceFork, WorkspaceReset,
 };
 
 use crate::args::{
-    ApplyArgs, CreateArgs, DiffArgs, EnvInspect, EnvPrune, EnvPull, ExecReadArgs, ExecRef,
-    ExecStartArgs, ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs, GitFetchArgs, HereArgs, KEPT,
-    PushArgs, ResetArgs, RunArgs, SeedArgs, ShellOpenArgs, ShellReadArgs, ShellRef,
-    ShellSignalArgs, SnapshotCreateArgs, StoreCatArgs, StoreCheckoutArgs, StoreDiffArgs,
-    StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs, StoreLsArgs,
-    StoreMountArgs, StoreTreeArgs, StoredArgs, VmCreateArgs, VmExecArgs,
+    ApplyArgs, CreateArgs, DiffArgs, EnvCreate, EnvImport, EnvInspect, EnvPrune, EnvPull,
+    ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs, ExportArgs, ExportFormat, ForkArgs,
+    GitFetchArgs, HereArgs, KEPT, PushArgs, ResetArgs, RunArgs, SeedArgs, ShellOpenArgs,
+    ShellReadArgs, ShellRef, ShellSignalArgs, SnapshotCreateArgs, StoreCatArgs, StoreCheckoutArgs,
+    StoreDiffArgs, StoreExportBundleArgs, StoreGcArgs, StoreImportBundleArgs, StoreIngestArgs,
+    StoreLsArgs, StoreMountArgs, StoreTreeArgs, StoredArgs, VmCreateArgs, VmExecArgs,
 };
 use crate::error::Error;
 
@@ -81,7 +81,23 @@ impl From<EnvInspect> for EnvironmentInspect {
 
 impl From<EnvPrune> for EnvironmentPrune {
     fn from(args: EnvPrune) -> Self {
-        Self { dry_run: args.dry_run }
+        Self { dry_run: args.dry_run, images: args.images }
+    }
+}
+
+impl TryFrom<EnvImport> for EnvironmentImport {
+    type Error = Error;
+
+    fn try_from(args: EnvImport) -> Result<Self, Error> {
+        Ok(Self { path: absolute(&args.path)?, name: args.name })
+    }
+}
+
+impl TryFrom<EnvCreate> for EnvironmentCreate {
+    type Error = Error;
+
+    fn try_from(args: EnvCreate) -> Result<Self, Error> {
+        Ok(Self { name: args.name, from_dir: absolute(&args.from_dir)? })
     }
 }
 

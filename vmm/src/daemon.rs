@@ -11,6 +11,7 @@ mod calls;
 pub mod closing;
 mod doctor;
 mod environments;
+pub mod images;
 mod inspect;
 mod kernel;
 mod moving;

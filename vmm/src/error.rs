@@ -23,6 +23,9 @@ pub enum Error {
     /// An environment failed.
     #[error(transparent)]
     Image(#[from] pyro_image::Error),
+    /// An OCI image could not be had.
+    #[error(transparent)]
+    Oci(#[from] pyro_oci::Error),
     /// Changes could not be applied, or taken back.
     #[error(transparent)]
     Apply(#[from] pyro_apply::Error),
@@ -290,6 +293,7 @@ impl Error {
         match self {
             Self::Store(error) => store(error),
             Self::Image(error) => image(error),
+            Self::Oci(error) => oci(error),
             Self::Apply(error) => apply(error),
             Self::NotTheSeed { .. } => (
                 ErrorCode::InvalidArgument,
@@ -567,11 +571,56 @@ fn image(error: &pyro_image::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::EnvironmentNotInstalled,
             Some(format!("'pyro env pull {name}' makes it usable")),
         ),
+        E::NoKernel { .. } => (
+            ErrorCode::EnvironmentNotInstalled,
+            Some("'pyro env pull debian:12-base' brings one, for all environments".to_owned()),
+        ),
         E::ToolMissing { package, .. } => {
             (ErrorCode::MissingTool, Some(format!("'apt-get install {package}' on Debian")))
         }
         E::Cancelled => (ErrorCode::Cancelled, None),
         _ => (ErrorCode::BuildFailed, None),
+    }
+}
+
+fn oci(error: &pyro_oci::Error) -> (ErrorCode, Option<String>) {
+    use pyro_oci::Error as E;
+    let hint = |text: &str| Some(text.to_owned());
+    match error {
+        E::Reference { .. } => (
+            ErrorCode::InvalidArgument,
+            hint(
+                "'pyro env list' shows the environments that there are; an image is called like 'python:3' or 'registry.example/team/app:1.2'",
+            ),
+        ),
+        E::Registry { .. } => (
+            ErrorCode::RegistryFailed,
+            hint("what arrived is kept: the same command goes on from there"),
+        ),
+        E::Unauthorized { .. } => (
+            ErrorCode::RegistryFailed,
+            hint(
+                "'docker login REGISTRY' puts credentials where pyro looks for them: ~/.docker/config.json",
+            ),
+        ),
+        E::Credentials { .. } => {
+            (ErrorCode::RegistryFailed, hint("mend or remove ~/.docker/config.json"))
+        }
+        E::NotFound(_) => {
+            (ErrorCode::UnknownEnvironment, hint("check its name, its tag and its registry"))
+        }
+        E::Platform { .. } => (
+            ErrorCode::Unsupported,
+            Some(format!("build or choose an image for {}", pyro_oci::PLATFORM)),
+        ),
+        E::Digest { .. } => (
+            ErrorCode::BadImage,
+            hint("it was damaged on its way, or is not what it says it is: nothing of it is kept"),
+        ),
+        E::File { .. } | E::Image(_) => (ErrorCode::BadImage, None),
+        E::Store(error) => store(error),
+        E::Cancelled => (ErrorCode::Cancelled, None),
+        E::Io { .. } => (ErrorCode::Internal, None),
     }
 }
 

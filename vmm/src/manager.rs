@@ -23,6 +23,7 @@ use warm::Warm;
 
 use crate::agent;
 use crate::daemon::closing::Closing;
+use crate::daemon::images;
 use crate::error::{Error, Result};
 use crate::events::blocking;
 use crate::workspace::Workspace;
@@ -45,6 +46,8 @@ pub struct Manager {
     reaped: Mutex<Reaped>,
     upkeep: Upkeep,
     warm: Warm,
+    /// Held by whoever fetches or takes in an environment.
+    pulling: tokio::sync::Mutex<()>,
 }
 
 impl Manager {
@@ -66,6 +69,7 @@ impl Manager {
             reaped: Mutex::default(),
             upkeep: Upkeep::new()?,
             warm: Warm::new()?,
+            pulling: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -213,18 +217,42 @@ impl Manager {
         self.workspaces.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets nobody else fetch or take in an environment while the guard lives.
+    pub async fn pulling(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.pulling.lock().await
+    }
+
+    /// The name under which an environment is installed that a user calls like this: an image reference
+    /// has a long form. What is not installed keeps its name.
+    pub fn environment_name(&self, called: &str) -> String {
+        let whole = || Some(pyro_oci::parse_reference(called).ok()?.whole());
+        let known = |name: &str| self.catalog.inspect(name).is_ok();
+        match whole() {
+            Some(whole) if !known(called) && known(&whole) => whole,
+            _ => called.to_owned(),
+        }
+    }
+
     /// What a boot needs: of an environment's newest image, or of the one a workspace was made with.
     pub async fn boot_plan(&self, environment: &str, image: Option<&str>) -> Result<BootPlan> {
-        let (catalog, name) = (self.catalog.clone(), environment.to_owned());
+        let (catalog, store) = (self.catalog.clone(), self.store.clone());
+        let name = self.environment_name(environment);
         let digest = image.map(str::parse::<ImageDigest>).transpose();
         let digest = digest.map_err(|error| Error::Invalid(error.to_string()))?;
         let cache = self.home.cache();
         let program = self.program.clone();
         blocking(move |_| {
             pyro_machine::qemu_facts()?;
-            let environment = match digest {
-                Some(digest) => catalog.resolve_digest(&name, digest)?,
-                None => catalog.resolve(&name)?,
+            let resolve = || match digest {
+                Some(digest) => catalog.resolve_digest(&name, digest),
+                None => catalog.resolve(&name),
+            };
+            let environment = match resolve() {
+                Err(error @ pyro_image::Error::Evicted { .. }) => {
+                    images::restore(&catalog, &store, error)?;
+                    resolve()?
+                }
+                resolved => resolved?,
             };
             let initrd = agent::initramfs(&cache, &environment.kernel)?;
             let argv = |words: &[&str]| -> Vec<OsString> {

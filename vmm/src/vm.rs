@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use pyro_api::{
-    CommandResult, Run, VM_TTL_SECONDS, VmCreate, VmDelete, VmDeleteReply, VmExec, VmExecReply,
-    VmInfo, VmListReply, VmNetworkInfoReply, VmState, WorkspaceCreate, WorkspaceExec,
+    BytesText, CommandResult, Run, VM_TTL_SECONDS, VmCreate, VmDelete, VmDeleteReply, VmExec,
+    VmExecReply, VmInfo, VmListReply, VmNetworkInfoReply, VmState, WorkspaceCreate, WorkspaceExec,
 };
+use pyro_image::Startup;
 use pyro_machine::{GATEWAY_IP, GUEST_IP, MachineState, NAMESERVER_IP};
 
 use crate::error::{Error, Result};
@@ -78,10 +79,28 @@ impl Manager {
             allow_host_compat: call.allow_host_compat,
             ..empty(call.environment)
         };
+        let mut words = call.command;
+        if words.is_empty() {
+            words = self.own_program(&create.environment).await?;
+        }
         let created = self.create(&create, true, events).await?;
         let vm = self.find(&created.workspace_id)?;
-        let command = only(created.workspace_id, call.command, call.timeout_seconds);
+        let command = only(created.workspace_id, words, call.timeout_seconds);
         self.exec_and_delete(vm, &command, events).await
+    }
+
+    /// The program that an environment's image starts.
+    async fn own_program(&self, environment: &str) -> Result<Vec<BytesText>> {
+        let Startup { entrypoint, cmd, .. } =
+            self.boot_plan(environment, None).await?.environment.startup();
+        if entrypoint.is_empty() && cmd.is_empty() {
+            let name = pyro_format::escape(environment.as_bytes());
+            return Err(Error::Invalid(format!(
+                "{name} has no program of its own: name a command, as in 'pyro run {name} -- CMD'"
+            )));
+        }
+        let words = entrypoint.into_iter().chain(cmd);
+        Ok(words.map(|word| BytesText(word.into_bytes())).collect())
     }
 
     async fn exec_and_delete(

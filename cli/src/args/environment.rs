@@ -1,13 +1,21 @@
 //! `pyro env ...`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub enum EnvCommand {
     /// List the environments and whether they are installed
     List,
-    /// Build an environment from its distribution's packages; does nothing when it is there
+    /// Build an environment from its distribution's packages, or fetch an OCI image
     Pull(EnvPull),
+    /// Make an environment from an image file: a docker archive or an OCI layout
+    Import(EnvImport),
+    /// Make an environment from a directory that holds a whole system
+    Create(EnvCreate),
+    /// Remove an environment that was fetched, imported or created
+    Remove(EnvInspect),
     /// Show one environment: image, kernel, packages
     Inspect(EnvInspect),
     /// Remove images that newer ones replaced and no workspace uses, and kernels that no image needs
@@ -47,10 +55,13 @@ Examples:
   pyro env pull debian:12           Debian with Git and Python
   pyro env pull debian:12-build     the same with compilers and build tools
   pyro env pull debian:12 --force   build it anew, with today's packages
+  pyro env pull python:3            an OCI image, by tag or digest, from any registry
+  pyro run python:3 -- python3 -V   and its use
 
-An image that was damaged is noticed and built again.")]
+An image that was damaged is noticed and built again. Registries get the credentials of your docker
+configuration. What a tag names is looked up each time; what is there already is not fetched again.")]
 pub struct EnvPull {
-    /// Environment, such as debian:12
+    /// Environment, such as debian:12, or image reference
     #[arg(value_name = "ENV")]
     pub environment: String,
     /// Build it anew even when it is there
@@ -70,4 +81,36 @@ pub struct EnvPrune {
     /// Only tell what would go
     #[arg(long)]
     pub dry_run: bool,
+    /// Also remove images that no workspace uses and that can be made again from the store
+    #[arg(long)]
+    pub images: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  docker save app:1 -o app.tar && pyro env import app.tar --name app:1
+  skopeo copy docker://registry.example/app:1 oci:app && pyro env import app --name app:1")]
+pub struct EnvImport {
+    /// Image file, or directory of an OCI layout
+    #[arg(value_name = "IMAGE")]
+    pub path: PathBuf,
+    /// What the environment is to be called
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mmdebstrap trixie ./root && pyro env create trixie --from-dir ./root
+
+Owners, attributes, devices and hard links are kept when it is done as root; else everything is root's.")]
+pub struct EnvCreate {
+    /// What the environment is to be called
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Directory with a whole system
+    #[arg(long, value_name = "DIR")]
+    pub from_dir: PathBuf,
 }

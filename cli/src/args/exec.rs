@@ -17,18 +17,19 @@ Examples:
   pyro run debian:12 -- git --version
   pyro run debian:12 --timeout-seconds 30 -- python3 -c 'print(6 * 7)'
   pyro run debian:12 --json -- uname -a
+  pyro run localhost:5000/app:1               an OCI image that was pulled; its own program
 
 The command's output and exit code pass through; 124 is a timeout, 125 a failure of pyro itself.
 The VM is removed whatever happens, Ctrl-C included.")]
 pub struct RunArgs {
-    /// Environment, such as debian:12
+    /// Environment, such as debian:12 or an OCI image
     #[arg(value_name = "ENV")]
     pub environment: String,
     /// Kill the command after so many seconds
     #[arg(long, value_name = "S", value_parser = parse::seconds)]
     pub timeout_seconds: Option<f64>,
-    /// Program and arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
+    /// Program and arguments; those of the image, if it is an OCI image and there are none here
+    #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
     #[command(flatten)]
     pub machine: MachineArgs,

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use detach::DetachKey;
-pub use environment::{EnvCommand, EnvInspect, EnvPrune, EnvPull, KernelCommand};
+pub use environment::{
+    EnvCommand, EnvCreate, EnvImport, EnvInspect, EnvPrune, EnvPull, KernelCommand,
+};
 pub use exec::{
     ExecArgs, ExecCommand, ExecReadArgs, ExecRef, ExecStartArgs, ExecWaitArgs, KEPT, RunArgs,
 };

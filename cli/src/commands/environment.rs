@@ -1,8 +1,8 @@
 //! `pyro env ...`
 
 use pyro_api::{
-    EnvironmentInspect, EnvironmentList, EnvironmentPrune, EnvironmentPull, KernelBuild,
-    KernelRemove, KernelShow,
+    EnvironmentCreate, EnvironmentImport, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
+    EnvironmentPull, EnvironmentRemove, KernelBuild, KernelRemove, KernelShow,
 };
 
 use super::OK;
@@ -19,6 +19,18 @@ pub async fn env(session: &Session, command: EnvCommand) -> Result<u8, Error> {
         }
         EnvCommand::Pull(args) => {
             ui.reply(&session.call(&EnvironmentPull::from(args)).await?, print::pulled)?;
+        }
+        EnvCommand::Import(args) => {
+            let call = EnvironmentImport::try_from(args)?;
+            ui.reply(&session.call(&call).await?, print::pulled)?;
+        }
+        EnvCommand::Create(args) => {
+            let call = EnvironmentCreate::try_from(args)?;
+            ui.reply(&session.call(&call).await?, print::pulled)?;
+        }
+        EnvCommand::Remove(args) => {
+            let call = EnvironmentRemove { environment: args.environment };
+            ui.reply(&session.call(&call).await?, print::removed)?;
         }
         EnvCommand::Inspect(args) => {
             ui.reply(&session.call(&EnvironmentInspect::from(args)).await?, print::inspected)?;

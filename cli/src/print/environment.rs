@@ -32,13 +32,30 @@ pub fn list(reply: &EnvironmentListReply) -> String {
 /// `pyro env pull`
 pub fn pulled(reply: &EnvironmentDetail) -> String {
     let env = &reply.summary;
-    format!(
-        "{} is installed: {}, {}, kernel {}\n",
+    let content = match &reply.origin {
+        None => count(reply.packages.len() as u64, "package", "packages"),
+        Some(origin) => format!("from {}", shown(&origin.source)),
+    };
+    let mut text = format!(
+        "{} is installed: {}, {content}, kernel {}\n",
         shown(&env.name),
         or_dash(env.size_bytes.map(size)),
-        count(reply.packages.len() as u64, "package", "packages"),
         or_dash(reply.kernel.as_deref().map(shown)),
-    )
+    );
+    if let Some(user) = reply.origin.as_ref().map(|origin| &origin.user).filter(|it| is_other(it)) {
+        text += &format!("its user is '{}'; in a VM its commands run as root\n", shown(user));
+    }
+    text
+}
+
+/// Whether an image's user is another than root.
+fn is_other(user: &str) -> bool {
+    !matches!(user.split(':').next(), None | Some("" | "0" | "root"))
+}
+
+/// `pyro env remove`
+pub fn removed(reply: &EnvironmentPruneReply) -> String {
+    format!("removed; {} freed\n", size(reply.freed_bytes))
 }
 
 /// `pyro env inspect`
@@ -55,6 +72,19 @@ pub fn inspected(reply: &EnvironmentDetail) -> String {
         ("kernel", or_dash(reply.kernel.as_deref().map(shown))),
         ("packages", reply.packages.len().to_string()),
     ]);
+    if let Some(origin) = &reply.origin {
+        let words =
+            |words: &[String]| words.iter().map(|it| shown(it)).collect::<Vec<_>>().join(" ");
+        text += &fields([
+            ("source", shown(&origin.source)),
+            ("manifest", or_dash(origin.manifest.as_deref().map(shown))),
+            ("baseline", shown(&origin.baseline)),
+            ("variables", words(&origin.env)),
+            ("user", shown(&origin.user)),
+            ("directory", shown(&origin.working_dir)),
+            ("program", words(&[&origin.entrypoint[..], &origin.cmd].concat())),
+        ]);
+    }
     let row = |p: &pyro_api::Package| vec![format!("  {}", shown(&p.name)), shown(&p.version)];
     text += &table(reply.packages.iter().map(row).collect());
     text

@@ -43,10 +43,7 @@ fn every_environment_boots_the_small_kernel_until_it_is_removed() {
     fs::create_dir_all(seed.join("dir/deep")).unwrap();
     fs::write(seed.join("dir/deep/file"), "one\n").unwrap();
     let id = home.workspace(&seed);
-    home.sh(
-        &id,
-        "mv dir moved; echo two > added; test -w /dev/ptmx; ls /sys/fs/cgroup/pyro",
-    );
+    home.sh(&id, "mv dir moved; echo two > added; test -w /dev/ptmx; ls /sys/fs/cgroup/pyro");
     let diff = home.json(["workspace", "diff", &id]);
     assert_eq!(diff["renames"].as_array().map(Vec::len), Some(1), "{diff}");
     assert_eq!(diff["tree"], home.json(["workspace", "diff", &id, "--full"])["tree"]);

@@ -220,9 +220,8 @@ fn hostile_layers_are_refused_and_named() {
     let mut image = store.ingest_image(limits).unwrap();
     let large =
         layer(&[Member("large", EntryType::Regular, 0o644, Box::leak("x".repeat(600).into()))]);
-    let mut add = |name: &str| {
-        image.layer(Path::new(name), Box::new(Cursor::new(large.clone())), &())
-    };
+    let mut add =
+        |name: &str| image.layer(Path::new(name), Box::new(Cursor::new(large.clone())), &());
     add("first").unwrap();
     let error = add("second").unwrap_err().to_string();
     assert!(error.contains("second") && error.contains("1000 bytes"), "{error}");

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bytes_text::BytesText;
 use crate::call::calls;
 
 /// All environments that pyro knows.
@@ -46,11 +47,12 @@ pub struct EnvironmentSummary {
     pub built_at: Option<String>,
 }
 
-/// Builds an environment from packages, or does nothing when it is there and whole.
+/// Builds an environment from packages, or fetches an OCI image; does nothing when it is there and
+/// whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentPull {
-    /// Environment name.
+    /// Environment name, or an OCI image reference.
     pub environment: String,
     /// Build anew even when it is there.
     #[serde(default)]
@@ -75,8 +77,61 @@ pub struct EnvironmentDetail {
     pub root_image: Option<String>,
     /// Kernel version, when installed.
     pub kernel: Option<String>,
-    /// Packages in it, when installed.
+    /// Packages in it, when it was built from packages and is installed.
     pub packages: Vec<Package>,
+    /// Where it came from, for one that was not built from packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<EnvironmentOrigin>,
+}
+
+/// Where an environment came from that was not built from packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvironmentOrigin {
+    /// Image reference, image file or directory.
+    pub source: String,
+    /// What the reference named, `sha256:...`; none for a directory.
+    pub manifest: Option<String>,
+    /// The baseline under which the store has its files.
+    pub baseline: String,
+    /// `NAME=value` for every command.
+    pub env: Vec<String>,
+    /// The image's user; commands run as root all the same.
+    pub user: String,
+    /// The image's working directory; commands run in `/workspace` all the same.
+    pub working_dir: String,
+    /// With `cmd`, what `run` runs when no command is given.
+    pub entrypoint: Vec<String>,
+    /// The words after `entrypoint`.
+    pub cmd: Vec<String>,
+}
+
+/// Makes an environment from an image file: a docker archive, or an OCI layout (tar file or directory).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentImport {
+    /// The file, or directory.
+    pub path: BytesText,
+    /// What the environment is to be called.
+    pub name: String,
+}
+
+/// Makes an environment from a directory that holds a whole system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentCreate {
+    /// What the environment is to be called.
+    pub name: String,
+    /// The directory.
+    pub from_dir: BytesText,
+}
+
+/// Removes an environment that was fetched, imported or created; workspaces keep its image until they
+/// are deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentRemove {
+    /// Environment name, or image reference.
+    pub environment: String,
 }
 
 /// One package of an environment.
@@ -93,6 +148,9 @@ pub struct Package {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentPrune {
+    /// Also remove images that no workspace uses and that can be made again from the store.
+    #[serde(default)]
+    pub images: bool,
     /// Only tell what would go.
     #[serde(default)]
     pub dry_run: bool,
@@ -113,5 +171,8 @@ calls! {
     "environment_list": EnvironmentList => EnvironmentListReply;
     "environment_pull": EnvironmentPull => EnvironmentDetail;
     "environment_inspect": EnvironmentInspect => EnvironmentDetail;
+    "environment_import": EnvironmentImport => EnvironmentDetail;
+    "environment_create": EnvironmentCreate => EnvironmentDetail;
+    "environment_remove": EnvironmentRemove => EnvironmentPruneReply;
     "environment_prune": EnvironmentPrune => EnvironmentPruneReply;
 }

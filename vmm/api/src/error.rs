@@ -61,6 +61,10 @@ pub enum ErrorCode {
     GuestFailed,
     /// Building an environment failed.
     BuildFailed,
+    /// A registry cannot be reached, refuses, or wants other credentials.
+    RegistryFailed,
+    /// An image is damaged, or not one that can be used.
+    BadImage,
     /// This build cannot do it (yet), or this machine cannot.
     Unsupported,
     /// Something else is using it.
@@ -78,7 +82,7 @@ impl ErrorCode {
     pub const fn exit_code(self) -> u8 {
         use ErrorCode::*;
         match self {
-            InvalidArgument | OutsideWorkspace | PathNotAllowed | BadArchive => 2,
+            InvalidArgument | OutsideWorkspace | PathNotAllowed | BadArchive | BadImage => 2,
             UnknownEnvironment
             | EnvironmentNotInstalled
             | UnknownWorkspace
@@ -90,7 +94,7 @@ impl ErrorCode {
             | UnknownBaseline => 3,
             WorkspaceState | ShellStopped | AlreadyExists | Conflict | TreeChanged | Busy
             | ChangingSource => 4,
-            MissingTool | Unsupported | NoSpace | DaemonUnavailable => 5,
+            MissingTool | Unsupported | NoSpace | DaemonUnavailable | RegistryFailed => 5,
             Damaged => 6,
             Cancelled => 130,
             UnreadableSource | BootFailed | GuestFailed | BuildFailed | Internal => 1,

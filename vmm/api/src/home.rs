@@ -31,6 +31,11 @@ pub enum HomeError {
 pub struct Home(PathBuf);
 
 impl Home {
+    /// Layers of images while they are fetched: `cache/blobs`.
+    pub fn blobs(&self) -> PathBuf {
+        self.cache().join("blobs")
+    }
+
     /// From the environment; the directory need not exist.
     pub fn from_env() -> Result<Self, HomeError> {
         let var = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -45,8 +45,9 @@ pub use diff::{
     Status, WorkspaceDiff,
 };
 pub use environment::{
-    EnvironmentDetail, EnvironmentInspect, EnvironmentList, EnvironmentListReply, EnvironmentPrune,
-    EnvironmentPruneReply, EnvironmentPull, EnvironmentState, EnvironmentSummary, Package,
+    EnvironmentCreate, EnvironmentDetail, EnvironmentImport, EnvironmentInspect, EnvironmentList,
+    EnvironmentListReply, EnvironmentOrigin, EnvironmentPrune, EnvironmentPruneReply,
+    EnvironmentPull, EnvironmentRemove, EnvironmentState, EnvironmentSummary, Package,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDocument};
 pub use event::{Event, OutputStream};

@@ -42,6 +42,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// How its programs want to be started; as usual, unless it came from an image that says so.
+    pub fn startup(&self) -> Startup {
+        self.origin.as_ref().map(|origin| origin.startup.clone()).unwrap_or_default()
+    }
+
     /// Whether its guests can have a network.
     ///
     /// # Errors

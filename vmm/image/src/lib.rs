@@ -41,4 +41,5 @@ pub use initramfs::write_initramfs;
 pub use kernel::Kernel;
 pub use kernel::bzimage::extract_vmlinux;
 pub use progress::{Progress, Silent};
+pub use recipe::is_built_here;
 pub use scratch::SCRATCH_MIB;

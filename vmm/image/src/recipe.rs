@@ -63,6 +63,11 @@ impl Recipe {
     }
 }
 
+/// Whether pyro knows how to build an environment of this name from packages.
+pub fn is_built_here(name: &str) -> bool {
+    Recipe::find(name).is_ok()
+}
+
 /// An environment's name as one path component.
 pub(crate) fn directory(name: &str) -> String {
     name.replace('%', "%25").replace(':', "%3A").replace('/', "%2F")

@@ -1,6 +1,6 @@
 //! Fetching images from registries (OCI distribution specification).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +75,15 @@ impl Registry {
         Ok(Self { client: Client::new(config), reference: reference.clone(), auth, others })
     }
 
+    /// What the reference names now.
+    ///
+    /// # Errors
+    /// As [`Registry::image`].
+    pub async fn digest(&self) -> Result<Digest> {
+        let fetched = self.client.fetch_manifest_digest(&self.reference, &self.auth).await;
+        fetched.map_err(|error| self.blame(error))?.parse()
+    }
+
     /// Fetches what the image says of itself.
     ///
     /// # Errors
@@ -104,7 +113,7 @@ impl Registry {
         fetching: Fetching<'_>,
     ) -> Result<()> {
         let layers = image.image.layers.iter().zip(&image.manifest.layers);
-        let total: u64 = image.image.layers.iter().filter_map(|layer| layer.size).sum();
+        let total = image.size();
         let mut before = 0;
         for (layer, descriptor) in layers {
             let size = layer.size.unwrap_or(0);
@@ -178,7 +187,8 @@ impl Registry {
         if partial.len == size { Ok(()) } else { Err(self.broken("it hung up in the middle")) }
     }
 
-    /// Unpacks a fetched image into the store; its layers then leave the cache.
+    /// Unpacks a fetched image into the store; its layers then leave the cache, unless the caller gave
+    /// up.
     ///
     /// # Errors
     /// If a layer is damaged or hostile.
@@ -189,9 +199,11 @@ impl Registry {
         label: &Path,
         progress: &dyn Progress,
     ) -> Result<IngestReport> {
-        let report = image.unpack(store, label, &|layer| cache.read(layer.digest), progress)?;
-        image.layers.iter().for_each(|layer| cache.remove(layer.digest));
-        Ok(report)
+        let report = image.unpack(store, label, &|layer| cache.read(layer.digest), progress);
+        if !matches!(report, Err(Error::Cancelled | Error::Store(pyro_store::Error::Cancelled))) {
+            image.layers.iter().for_each(|layer| cache.remove(layer.digest));
+        }
+        report
     }
 
     fn broken(&self, reason: &str) -> Error {
@@ -246,6 +258,11 @@ impl Registry {
 
 fn credentials(reference: &Reference) -> Result<RegistryAuth> {
     let registry = reference.resolve_registry();
+    let dir = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let dir = dir.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".docker")));
+    if dir.is_none_or(|dir| !dir.join("config.json").exists()) {
+        return Ok(RegistryAuth::Anonymous);
+    }
     // Docker's own name for its registry in its configuration.
     let key = if registry == "index.docker.io" || registry == "docker.io" {
         "https://index.docker.io/v1/"
@@ -269,14 +286,8 @@ fn credentials(reference: &Reference) -> Result<RegistryAuth> {
 }
 
 impl RemoteImage {
-    /// Layers, and bytes that they take as they are kept in the registry.
-    pub fn size(&self) -> (usize, u64) {
-        let layers = &self.image.layers;
-        (layers.len(), layers.iter().filter_map(|layer| layer.size).sum())
-    }
-
-    /// Names the manifest.
-    pub fn digest(&self) -> Digest {
-        self.image.manifest
+    /// Bytes that its layers take in the registry.
+    pub fn size(&self) -> u64 {
+        self.image.layers.iter().filter_map(|layer| layer.size).sum()
     }
 }

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use pyro_api::{
-    Call, DaemonStatus, Doctor, EnvironmentInspect, EnvironmentList, EnvironmentPrune,
-    EnvironmentPull, ExecAttach, ExecKill, ExecRead, ExecStart, Export, GitFetch, KernelBuild,
-    KernelRemove, KernelShow, Run, ShellClose, ShellFollow, ShellList, ShellOpen, ShellRead,
-    ShellResize, ShellSignal, ShellWrite, Shutdown, SnapshotCreate, SnapshotDelete, SnapshotList,
-    StoreCat, StoreCheckout, StoreDelete, StoreDiff, StoreExportBundle, StoreFindChunk, StoreGc,
-    StoreImportBundle, StoreIngest, StoreList, StoreLs, StoreMount, StoreRebuildIndex, StoreStats,
-    StoreUsage, StoreVerify, SyncPush, VmCreate, VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo,
-    VmReapExpired, VmStart, VmStatus, VmStop, WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate,
-    WorkspaceDelete, WorkspaceDeleteReply, WorkspaceDiff, WorkspaceExec, WorkspaceFork,
-    WorkspaceList, WorkspaceListReply, WorkspaceLogs, WorkspaceLogsReply, WorkspaceReset,
-    WorkspaceStart, WorkspaceStatus, WorkspaceStop,
+    Call, DaemonStatus, Doctor, EnvironmentCreate, EnvironmentImport, EnvironmentInspect,
+    EnvironmentList, EnvironmentPrune, EnvironmentPull, EnvironmentRemove, ExecAttach, ExecKill,
+    ExecRead, ExecStart, Export, GitFetch, KernelBuild, KernelRemove, KernelShow, Run, ShellClose,
+    ShellFollow, ShellList, ShellOpen, ShellRead, ShellResize, ShellSignal, ShellWrite, Shutdown,
+    SnapshotCreate, SnapshotDelete, SnapshotList, StoreCat, StoreCheckout, StoreDelete, StoreDiff,
+    StoreExportBundle, StoreFindChunk, StoreGc, StoreImportBundle, StoreIngest, StoreList, StoreLs,
+    StoreMount, StoreRebuildIndex, StoreStats, StoreUsage, StoreVerify, SyncPush, VmCreate,
+    VmDelete, VmExec, VmInfo, VmList, VmNetworkInfo, VmReapExpired, VmStart, VmStatus, VmStop,
+    WorkspaceApply, WorkspaceApplyUndo, WorkspaceCreate, WorkspaceDelete, WorkspaceDeleteReply,
+    WorkspaceDiff, WorkspaceExec, WorkspaceFork, WorkspaceList, WorkspaceListReply, WorkspaceLogs,
+    WorkspaceLogsReply, WorkspaceReset, WorkspaceStart, WorkspaceStatus, WorkspaceStop,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::server::Server;
-use super::{doctor, environments, inspect, kernel, moving, usage};
+use super::{doctor, environments, images, inspect, kernel, moving, usage};
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
@@ -74,6 +74,9 @@ async fn make(server: &Server, name: &str, body: &[u8], events: &Events) -> Resu
         EnvironmentList: |_call| environments::list(manager).await?;
         EnvironmentPull: |call| environments::pull(manager, call, events).await?;
         EnvironmentInspect: |call| environments::inspect(manager, call).await?;
+        EnvironmentImport: |call| images::import(manager, call, events).await?;
+        EnvironmentCreate: |call| images::create(manager, call, events).await?;
+        EnvironmentRemove: |call| environments::remove(manager, call, events).await?;
         EnvironmentPrune: |call| environments::prune(manager, call).await?;
 
         KernelBuild: |call| kernel::build(manager, call, events).await?;

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use pyro_api::{
-    EnvironmentDetail, EnvironmentInspect, EnvironmentList, EnvironmentListReply, EnvironmentPrune,
-    EnvironmentPruneReply, EnvironmentPull, EnvironmentState, EnvironmentSummary, Package,
+    EnvironmentDetail, EnvironmentInspect, EnvironmentList, EnvironmentListReply,
+    EnvironmentOrigin, EnvironmentPrune, EnvironmentPruneReply, EnvironmentPull, EnvironmentRemove,
+    EnvironmentState, EnvironmentSummary, Package,
 };
-use pyro_image::{EnvironmentInfo, PrunedKind};
+use pyro_image::{EnvironmentInfo, Origin, PruneReport, PrunedKind};
 
+use super::images;
 use crate::error::Result;
 use crate::events::{Events, PullProgress, blocking};
 use crate::manager::Manager;
@@ -24,6 +26,10 @@ pub async fn pull(
     call: EnvironmentPull,
     events: &Events,
 ) -> Result<EnvironmentDetail> {
+    if !pyro_image::is_built_here(&call.environment) {
+        let reference = pyro_oci::parse_reference(&call.environment)?;
+        return images::pull(manager, &reference.whole(), &reference, call.force, events).await;
+    }
     let (catalog, events) = (manager.catalog(), events.clone());
     blocking(move |cancelled| {
         let progress = PullProgress::new(&events, cancelled);
@@ -40,17 +46,42 @@ pub async fn pull(
 
 /// [`EnvironmentInspect`]
 pub async fn inspect(manager: &Manager, call: EnvironmentInspect) -> Result<EnvironmentDetail> {
-    let catalog = manager.catalog();
-    blocking(move |_| Ok(detail(catalog.inspect(&call.environment)?))).await
+    let (catalog, name) = (manager.catalog(), manager.environment_name(&call.environment));
+    blocking(move |_| Ok(detail(catalog.inspect(&name)?))).await
 }
 
 /// [`EnvironmentPrune`]
 pub async fn prune(manager: &Manager, call: EnvironmentPrune) -> Result<EnvironmentPruneReply> {
     let (catalog, in_use) = (manager.catalog(), manager.images_in_use());
-    let report = blocking(move |_| Ok(catalog.prune(&in_use, call.dry_run)?)).await?;
+    let (images, dry_run) = (call.images, call.dry_run);
+    let report = blocking(move |_| Ok(catalog.prune(&in_use, images, dry_run)?)).await?;
+    pruned(manager, report)
+}
+
+/// [`EnvironmentRemove`]: with it goes whatever nothing needs any more.
+pub async fn remove(
+    manager: &Manager,
+    call: EnvironmentRemove,
+    events: &Events,
+) -> Result<EnvironmentPruneReply> {
+    let name = manager.environment_name(&call.environment);
+    let (catalog, in_use, events) = (manager.catalog(), manager.images_in_use(), events.clone());
+    let report = blocking(move |cancelled| {
+        catalog.remove(&name, &PullProgress::new(&events, cancelled))?;
+        Ok(catalog.prune(&in_use, false, false)?)
+    });
+    pruned(manager, report.await?)
+}
+
+fn pruned(manager: &Manager, report: PruneReport) -> Result<EnvironmentPruneReply> {
+    if !report.dry_run {
+        let baselines = report.pruned.iter().filter_map(|pruned| pruned.baseline.clone());
+        images::forget_baselines(manager, baselines.collect())?;
+    }
     let name = |pruned: &pyro_image::Pruned| {
         let kind = match pruned.kind {
             PrunedKind::Image => "image",
+            PrunedKind::Cache => "the image, to be made again, of",
             PrunedKind::Kernel => "kernel",
             PrunedKind::Leftover => "leftover",
         };
@@ -82,12 +113,27 @@ fn summary(info: EnvironmentInfo) -> EnvironmentSummary {
     }
 }
 
-fn detail(detail: pyro_image::EnvironmentDetail) -> EnvironmentDetail {
+pub(super) fn detail(detail: pyro_image::EnvironmentDetail) -> EnvironmentDetail {
     let package = |p: pyro_image::Package| Package { name: p.name, version: p.version };
     EnvironmentDetail {
         root_image: detail.root_image.map(|path| path.display().to_string()),
         kernel: detail.kernel.map(|kernel| kernel.release),
         packages: detail.packages.into_iter().map(package).collect(),
+        origin: detail.info.origin.clone().map(origin),
         summary: summary(detail.info),
+    }
+}
+
+fn origin(origin: Origin) -> EnvironmentOrigin {
+    let Origin { source, manifest, baseline, startup } = origin;
+    EnvironmentOrigin {
+        source,
+        manifest,
+        baseline,
+        env: startup.env,
+        user: startup.user,
+        working_dir: startup.working_dir,
+        entrypoint: startup.entrypoint,
+        cmd: startup.cmd,
     }
 }

@@ -139,6 +139,7 @@ impl Manager {
             labels: call.labels.clone(),
             environment: plan.environment.name.clone(),
             image: plan.environment.digest.to_string(),
+            environment_variables: plan.environment.startup().env,
             backend,
             vcpu_count: call.vcpu_count.unwrap_or(VCPUS),
             mem_mib: call.mem_mib.unwrap_or(MEM_MIB),

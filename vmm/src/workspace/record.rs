@@ -128,6 +128,9 @@ pub struct Record {
     pub environment: String,
     /// Digest of the environment's image: what keeps it from being pruned.
     pub image: String,
+    /// Variables that the environment sets for every command, `NAME=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub environment_variables: Vec<String>,
     /// What the VM runs on.
     pub backend: BackendKind,
     /// Virtual CPUs.

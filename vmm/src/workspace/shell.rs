@@ -49,8 +49,7 @@ impl Workspace {
     pub async fn open_shell(self: &Arc<Self>, call: &ShellOpen) -> Result<ShellInfo> {
         let cwd = path::working_directory(call.cwd.as_ref())?;
         let size = terminal_size(call.cols.unwrap_or(SIZE.cols), call.rows.unwrap_or(SIZE.rows))?;
-        let env =
-            call.env.iter().map(|(k, v)| (ByteString(k.clone().into()), ByteString(v.0.clone())));
+        let env = self.variables(&call.env);
         let _guard = self.in_use().await?;
         self.refuse_old_guest()?;
         // The record comes first: a number is never used again, whatever happens.
@@ -59,7 +58,7 @@ impl Workspace {
             record.next_shell - 1
         })?;
         let mut leash = Leash { workspace: self.clone(), id, held: true };
-        let request = ShellRequest { id, cwd: ByteString(cwd.0), size, env: env.collect() };
+        let request = ShellRequest { id, cwd: ByteString(cwd.0), size, env };
         let reply = Conversation::open(&self.machine, &Call::OpenShell(request)).await;
         let reply = match reply {
             Ok(mut conversation) => conversation.next().await,

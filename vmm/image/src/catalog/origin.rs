@@ -118,13 +118,17 @@ impl Catalog {
     /// [`Error::Io`]; [`Error::Broken`] where a record cannot be read, for then none can be told.
     pub fn baselines(&self) -> Result<Vec<String>> {
         let mut baselines = Vec::new();
-        for name in self.names()?.into_iter().filter(|name| Recipe::find(name).is_err()) {
+        for name in self.names()? {
             for (digest, record) in self.records(&name)? {
-                let record = record.map_err(|problem| {
-                    let problem = format!("{digest}: {problem}");
-                    Error::Broken { name: name.clone(), problem }
-                })?;
-                baselines.extend(record.origin.map(|origin| origin.baseline));
+                match record {
+                    Ok(record) => baselines.extend(record.origin.map(|origin| origin.baseline)),
+                    // Its next pull builds it anew.
+                    Err(_) if Recipe::find(&name).is_ok() => {}
+                    Err(problem) => {
+                        let problem = format!("{digest}: {problem}");
+                        return Err(Error::Broken { name, problem });
+                    }
+                }
             }
         }
         Ok(baselines)

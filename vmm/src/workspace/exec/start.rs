@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pyro_api::WorkspaceExec;
+use pyro_api::{BytesText, WorkspaceExec};
 use pyro_proto::{ByteString, Call, ExecRequest, Reply};
 use tokio::sync::oneshot;
 
@@ -32,8 +32,7 @@ impl Workspace {
         let _running = self.in_use().await?;
         let timeout_ms = check(call)?;
         let cwd = path::working_directory(call.cwd.as_ref())?;
-        let env =
-            call.env.iter().map(|(k, v)| (ByteString(k.clone().into()), ByteString(v.0.clone())));
+        let env = self.variables(&call.env);
         let command = PendingExec {
             argv: call.command.clone(),
             cwd: cwd.clone(),
@@ -53,7 +52,7 @@ impl Workspace {
             id: sequence,
             argv: call.command.iter().map(|word| ByteString(word.0.clone())).collect(),
             cwd: ByteString(cwd.0),
-            env: env.collect(),
+            env,
             timeout_ms,
             keep_bytes: KEEP as u64,
         };
@@ -73,6 +72,19 @@ impl Workspace {
             return Err(error.into());
         }
         Ok(Leash::new(self, sequence, self.supervise(sequence, command, false)))
+    }
+
+    /// The environment's variables, and above them those of the caller.
+    pub(in crate::workspace) fn variables(
+        &self,
+        own: &[(String, BytesText)],
+    ) -> Vec<(ByteString, ByteString)> {
+        let text = |text: &str| ByteString(text.to_owned().into());
+        let record = self.record();
+        let given = record.environment_variables.iter().filter_map(|word| word.split_once('='));
+        let given = given.filter(|(name, _)| own.iter().all(|(own, _)| own != name));
+        let given = given.map(|(name, value)| (text(name), text(value)));
+        given.chain(own.iter().map(|(k, v)| (text(k), ByteString(v.0.clone())))).collect()
     }
 
     async fn agent_knows(&self, sequence: u64) -> bool {
