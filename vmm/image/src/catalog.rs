@@ -3,6 +3,7 @@
 mod prune;
 mod pull;
 mod record;
+mod rootfs;
 
 use std::fs;
 use std::path::{Path, PathBuf};

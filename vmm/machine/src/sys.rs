@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -64,15 +64,21 @@ pub(crate) struct Identity {
 }
 
 /// Makes the child die with the calling *thread*, take no blocked signal along, keep the
-/// descriptors `keep` open under their numbers, and be confined.
-pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: Confinement) {
+/// descriptors `keep` open under their numbers, and be confined, unless it confines itself.
+pub(crate) fn bind_child(
+    command: &mut Command,
+    keep: Vec<RawFd>,
+    confinement: Option<Confinement>,
+) {
     let parent = rustix::process::getpid();
     let setup = move || {
-        confinement.separate();
+        if let Some(confinement) = confinement {
+            confinement.separate();
+        }
         // A dump would hold the guest's memory.
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
-        if let Some(Identity { uid, gid }) = confinement.identity {
+        if let Some(Identity { uid, gid }) = confinement.and_then(|confinement| confinement.identity) {
             // SAFETY: plain system calls on integers; an empty group list needs no pointer.
             let done = unsafe {
                 libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) == 0
@@ -101,6 +107,12 @@ pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: C
     // SAFETY: between fork and exec the closure makes async-signal-safe system calls only and
     // allocates nothing.
     unsafe { command.pre_exec(setup) };
+}
+
+/// Has the runtime say when a descriptor can be read from or written to.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open, and is the same descriptor, for as long as it exists.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
 
 /// Waits until a descriptor is readable.

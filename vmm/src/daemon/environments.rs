@@ -52,6 +52,7 @@ pub async fn prune(manager: &Manager, call: EnvironmentPrune) -> Result<Environm
         let kind = match pruned.kind {
             PrunedKind::Image => "image",
             PrunedKind::Kernel => "kernel",
+            PrunedKind::Rootfs => "directory of image",
             PrunedKind::Leftover => "leftover",
         };
         let digest = pruned.digest.map(|digest| format!(" {digest}")).unwrap_or_default();

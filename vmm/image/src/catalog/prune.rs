@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Catalog;
 use super::record::Record;
+use super::rootfs::ROOTFS;
 use crate::recipe::RECIPES;
 use crate::{Error, ImageDigest, Result, Silent, durable};
 
@@ -21,6 +22,8 @@ pub enum PrunedKind {
     Image,
     /// A kernel that no image needs.
     Kernel,
+    /// The directory made from an image for workspaces without a VM; it is made again when needed.
+    Rootfs,
     /// What a killed pull left.
     Leftover,
 }
@@ -51,7 +54,8 @@ pub struct PruneReport {
 
 impl Catalog {
     /// Removes images that are neither the newest of their environment nor among `in_use`, kernels that
-    /// no remaining image needs, and leftovers of killed pulls. With `dry_run` it only says which.
+    /// no remaining image needs, directories of images that no workspace uses, and leftovers of killed
+    /// pulls. With `dry_run` it only says which.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -82,6 +86,11 @@ impl Catalog {
                     continue;
                 };
                 if current == Some(digest) || in_use.contains(&digest) {
+                    let rootfs = path.join(ROOTFS);
+                    if !in_use.contains(&digest) && rootfs.is_dir() {
+                        let name = recipe.name.to_owned();
+                        plan.push(planned(PrunedKind::Rootfs, name, Some(digest), rootfs)?);
+                    }
                     match Record::load(&path) {
                         Ok(record) => _ = kernels_in_use.insert(record.kernel_version),
                         Err(_) => keep_kernels = true,
