@@ -50,7 +50,9 @@ pub enum Error {
         reason: String,
     },
     /// `PYRO_BACKEND` asks for no VM, and the caller did not allow it.
-    #[error("PYRO_BACKEND asks for host-compat, which runs commands without a VM and is not allowed")]
+    #[error(
+        "PYRO_BACKEND asks for host-compat, which runs commands without a VM and is not allowed"
+    )]
     HostCompatNotAllowed,
     /// The workspace has run no command with this number.
     #[error("workspace {workspace} has run no command {sequence}")]
@@ -349,15 +351,21 @@ impl Error {
             }
             Self::UnknownBackend(_) => (
                 ErrorCode::InvalidArgument,
-                hint("it is one of qemu-kvm, qemu-tcg, host-compat, or unset: the strongest that works"),
+                hint(
+                    "it is one of qemu-kvm, qemu-tcg, host-compat, or unset: the strongest that works",
+                ),
             ),
             Self::BackendUnusable { .. } => (
                 ErrorCode::Unsupported,
-                hint("'pyro doctor' tells what works here; without PYRO_BACKEND the strongest that works is taken"),
+                hint(
+                    "'pyro doctor' tells what works here; without PYRO_BACKEND the strongest that works is taken",
+                ),
             ),
             Self::HostCompatNotAllowed => (
                 ErrorCode::Unsupported,
-                hint("--allow-host-compat allows it: commands then share the kernel of this machine"),
+                hint(
+                    "--allow-host-compat allows it: commands then share the kernel of this machine",
+                ),
             ),
             Self::UnknownCommand { workspace, .. } => (
                 ErrorCode::UnknownCommand,

@@ -243,7 +243,6 @@ impl Manager {
         .await
     }
 
-
     /// Workspaces whose machines run.
     pub fn running(&self) -> usize {
         let running =

@@ -88,7 +88,8 @@ fn fill() -> Result<()> {
 /// make namespaces of their own (bubblewrap, ...) work.
 pub fn enter(layout: Layout) -> Result<(OwnedFd, OwnedFd)> {
     // A thread of its own: the change of root and namespace ends with it.
-    let made = thread::Builder::new().name("namespace".into()).spawn(move || enter_new_namespace(layout));
+    let made =
+        thread::Builder::new().name("namespace".into()).spawn(move || enter_new_namespace(layout));
     let made = made.doing(|| "start a thread".into())?;
     made.join().unwrap_or(Err(Error::HungUp))
 }

@@ -62,12 +62,17 @@ impl Listen for Handed {
             while let Ok(Some(client)) =
                 socket.async_io(Interest::READABLE, |fd| receive(fd, &mut port)).await
             {
-                let Ok(stream) = adopt(client) else { continue };
+                if u32::from_le_bytes(port) != AGENT_PORT {
+                    continue;
+                }
+                // Nothing was sent on it before: the line has room, or the client is gone.
                 let ok = format!("OK {AGENT_PORT}\n");
-                let wanted = u32::from_le_bytes(port) == AGENT_PORT;
-                // Nothing was sent on it before, so the line has room, or the client is gone.
-                let greeted = wanted && stream.try_write(ok.as_bytes()).is_ok();
-                if greeted && sender.send(stream).await.is_err() {
+                let greeted = rustix::net::send(&client, ok.as_bytes(), SendFlags::NOSIGNAL);
+                let Ok(stream) = greeted.map_err(io::Error::from).and_then(|_| adopt(client))
+                else {
+                    continue;
+                };
+                if sender.send(stream).await.is_err() {
                     break;
                 }
             }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod attach;
+mod backends;
 mod bad_input;
 mod confinement;
 mod crash;

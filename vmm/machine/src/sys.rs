@@ -78,7 +78,9 @@ pub(crate) fn bind_child(
         // A dump would hold the guest's memory.
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
-        if let Some(Identity { uid, gid }) = confinement.and_then(|confinement| confinement.identity) {
+        if let Some(Identity { uid, gid }) =
+            confinement.and_then(|confinement| confinement.identity)
+        {
             // SAFETY: plain system calls on integers; an empty group list needs no pointer.
             let done = unsafe {
                 libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) == 0

@@ -15,6 +15,7 @@ pub async fn examine(manager: &Manager) -> Result<DoctorReply> {
     let mut checks = vec![qemu()];
     checks.extend(network());
     checks.extend(tools());
+    checks.push(host_compat().await?);
     checks.push(space(manager));
     let (environment, execution_mode, kvm) = guests(manager).await?;
     checks.push(environment);
@@ -57,6 +58,27 @@ fn network() -> Option<Check> {
         Err(_) => return None,
     };
     Some(check("network", status, message.to_owned(), hint))
+}
+
+/// Whether workspaces without a VM would work. Nobody needs them where a VM runs, so this is never a
+/// failure.
+async fn host_compat() -> Result<Check> {
+    let tried = blocking(|_| Ok(pyro_machine::sandbox_facts())).await?;
+    let name = "host-compat";
+    Ok(match tried {
+        Ok(facts) => {
+            let message = format!(
+                "{} ({}): works, and is used only with --allow-host-compat",
+                facts.version,
+                facts.path.display()
+            );
+            check(name, CheckStatus::Ok, message, None)
+        }
+        Err(error) => {
+            let body = crate::error::Error::from(error).to_body();
+            check(name, CheckStatus::Warning, body.message, body.hint)
+        }
+    })
 }
 
 fn tools() -> Vec<Check> {

@@ -56,7 +56,9 @@ impl Manager {
                     return Err(Error::BackendUnusable { backend: backend.name(), reason });
                 }
             }
-            BackendKind::HostCompat if !allow_host_compat => return Err(Error::HostCompatNotAllowed),
+            BackendKind::HostCompat if !allow_host_compat => {
+                return Err(Error::HostCompatNotAllowed);
+            }
             BackendKind::HostCompat => _ = blocking(|_| Ok(sandbox_facts()?)).await?,
         }
         Ok(backend)

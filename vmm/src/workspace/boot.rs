@@ -98,6 +98,11 @@ impl Workspace {
         }
     }
 
+    /// Whether it has no VM.
+    pub fn is_unisolated(&self) -> bool {
+        self.record().backend == BackendKind::HostCompat
+    }
+
     /// Starts the machine before it is known what for: its guest boots and then waits for [`boot`].
     ///
     /// [`boot`]: Self::boot

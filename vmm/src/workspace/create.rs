@@ -97,6 +97,9 @@ impl Manager {
         events.progress("prepare", &call.environment, 0, None);
         let plan = self.boot_plan(&call.environment, image).await?;
         let backend = self.choose_backend(&plan, call.allow_host_compat).await?;
+        if backend == BackendKind::HostCompat {
+            events.warn_of_host_compat().await;
+        }
         if call.network {
             if backend == BackendKind::HostCompat {
                 return Err(pyro_machine::Error::SandboxNetwork.into());

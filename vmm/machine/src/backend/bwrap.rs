@@ -121,7 +121,7 @@ impl Backend for Bwrap {
         mount("--bind", spec.scratch.as_os_str(), "/scratch");
         command.args(["--proc", "/proc", "--dev", "/dev", "--dev-bind", FUSE, FUSE]);
         for path in READ_ONLY {
-            command.args(["--ro-bind", path, path]);
+            command.args(["--ro-bind-try", path, path]);
         }
         let socket = plug.agent_end.as_raw_fd();
         command.args(["--", "/init", "sandbox", &socket.to_string()]);

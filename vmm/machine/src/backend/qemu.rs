@@ -68,7 +68,12 @@ impl Backend for Qemu {
         line.vsock(plug.vmm_end);
 
         let child = line.spawn()?;
-        Ok(RunningVm { child, console: Box::new(console), ready: plug.ready, device: Box::new(device) })
+        Ok(RunningVm {
+            child,
+            console: Box::new(console),
+            ready: plug.ready,
+            device: Box::new(device),
+        })
     }
 }
 
