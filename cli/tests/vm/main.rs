@@ -12,6 +12,7 @@ mod disk;
 mod docs;
 mod export;
 mod git;
+mod host_compat;
 mod hostile;
 mod main_job;
 mod mcp;
