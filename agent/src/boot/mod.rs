@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::confine::Confinement;
 use crate::error::{Doing, Error, Result};
-use crate::exec::{Cgroups, Execs, Groups, Inside, Marks, Place};
+use crate::exec::{Cgroups, Execs, Groups, Inside, Place};
 use crate::lower::{Content, Handed, Listen, Vsock, reach};
 use crate::push::{self, Pushes};
 use crate::serve::{After, Agent, serve};
@@ -208,9 +208,7 @@ fn set_up(host: impl Listen, site: Site, lower: &Handle, welcome: &Welcome) -> R
             cgroups.leave_room();
             (environment::LAYOUT, None, Groups::Cgroups(cgroups))
         }
-        Site::Sandbox => {
-            (sandbox::LAYOUT, Some(Confinement::new()?), Groups::Marks(Marks::default()))
-        }
+        Site::Sandbox => (sandbox::LAYOUT, Some(Confinement::new()?), sandbox::groups()?),
     };
     let (namespace, terminals) = environment::enter(layout)?;
     let inside = Inside { namespace: Some(namespace), terminals, confinement };

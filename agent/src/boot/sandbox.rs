@@ -6,12 +6,13 @@ use std::fs;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::early::kernel_filesystem;
 use super::environment::{self, Layout};
 use super::{IMAGE, LOWER, MERGED, NEW_ROOT, SCRATCH};
 use crate::error::{Doing, Result};
+use crate::exec::{Cgroups, Groups, Marks};
 use crate::workspace::Marking;
 
 /// The agent's mount points that the environment does not see.
@@ -25,6 +26,22 @@ pub fn socket() -> Option<RawFd> {
     let mut words = std::env::args().skip(1);
     words.next().filter(|word| word == WORD)?;
     words.next()?.parse().ok()
+}
+
+/// A cgroup of the host, where the sandbox was given one; the agent is in it.
+const CGROUP: &str = "/cgroup";
+
+fn has_cgroup() -> bool {
+    Path::new(CGROUP).join("cgroup.procs").exists()
+}
+
+/// What knows all that a command has started.
+pub fn groups() -> Result<Groups> {
+    if !has_cgroup() {
+        return Ok(Groups::Marks(Marks::default()));
+    }
+    let cgroups = Cgroups::new(Path::new(CGROUP).join("commands"));
+    cgroups.map(Groups::Cgroups).doing(|| "make a cgroup".into())
 }
 
 /// Mounts the environment's root. Blocks.
@@ -44,6 +61,9 @@ fn fill() -> Result<()> {
         fs::create_dir_all(&at).doing(|| format!("create {}", at.display()))?;
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(from), &at, none, flags, none).doing(|| format!("mount {from}"))?;
+    }
+    if has_cgroup() {
+        umount2(CGROUP, MntFlags::MNT_DETACH).doing(|| "hide the cgroup".into())?;
     }
     nix::mount::umount("/newroot/dev/fuse").doing(|| "hide /dev/fuse".into())?;
     kernel_filesystem("tmpfs", "/newroot/run")

@@ -103,3 +103,52 @@ fn bears(pid: Pid, id: (u64, u64)) -> bool {
     let namespace = fs::metadata(format!("/proc/{}/ns/cgroup", pid.as_raw_nonzero()));
     namespace.is_ok_and(|meta| (meta.dev(), meta.ino()) == id)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn killing_reaches_whatever_bears_the_mark_and_nothing_else() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: making namespaces takes root");
+            return;
+        }
+        let marks = Marks::default();
+        let start = |group| {
+            let namespace = marks.create(group).unwrap();
+            // A child is born into the namespaces of the thread that starts it.
+            let started = thread::spawn(move || {
+                nix::sched::setns(namespace, CloneFlags::CLONE_NEWCGROUP).unwrap();
+                let script = "(setsid sleep 1000 > /dev/null &); echo; exec sleep 1000";
+                let mut command = Command::new("sh");
+                command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap()
+            });
+            let mut child = started.join().unwrap();
+            child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+            child
+        };
+        let (one, other) = (Group::Exec(1), Group::Exec(2));
+        let (mut first, mut second) = (start(one), start(other));
+        let count = |group| bearers(marks.0.lock()[&group].id).len();
+        assert!(count(one) >= 2 && count(other) >= 2);
+        marks.kill(one);
+        assert_eq!(count(one), 0);
+        assert!(!first.wait().unwrap().success());
+        assert!(count(other) >= 2);
+
+        // What a program left running keeps its mark, and can still be killed.
+        marks.sweep(one);
+        assert!(!marks.lingers(one));
+        second.kill().unwrap();
+        second.wait().unwrap();
+        marks.sweep(other);
+        assert!(marks.lingers(other));
+        marks.kill(other);
+        marks.sweep(other);
+        assert!(!marks.lingers(other));
+    }
+}

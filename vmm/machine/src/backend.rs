@@ -1,6 +1,7 @@
 //! The programs that can run a machine, behind one trait.
 
 mod bwrap;
+mod cgroup;
 mod probe;
 mod program;
 mod qemu;
@@ -12,6 +13,8 @@ use std::process::Child;
 
 use crate::vsock::MissingService;
 use crate::{BackendKind, Error, MachineSpec, Result};
+
+pub(crate) use cgroup::remove_left as remove_cgroup;
 
 pub use bwrap::{SandboxFacts, sandbox_facts};
 pub use probe::{Verdict, probe_kvm};

@@ -260,7 +260,7 @@ impl Machine {
         for name in [records::SHIM, SOCKET] {
             records::remove(&self.dir, name)?;
         }
-        Ok(())
+        backend::remove_cgroup(&self.dir)
     }
 
     /// What a shim wrote to its log before it went without a report.

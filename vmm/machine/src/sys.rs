@@ -64,14 +64,19 @@ pub(crate) struct Identity {
 }
 
 /// Makes the child die with the calling *thread*, take no blocked signal along, keep the
-/// descriptors `keep` open under their numbers, and be confined, unless it confines itself.
+/// descriptors `keep` open under their numbers, and be confined, unless it confines itself,
+/// and join the cgroup whose `cgroup.procs` is given.
 pub(crate) fn bind_child(
     command: &mut Command,
     keep: Vec<RawFd>,
     confinement: Option<Confinement>,
+    cgroup: Option<OwnedFd>,
 ) {
     let parent = rustix::process::getpid();
     let setup = move || {
+        if let Some(procs) = &cgroup {
+            rustix::io::write(procs, b"0")?;
+        }
         if let Some(confinement) = confinement {
             confinement.separate();
         }

@@ -67,8 +67,9 @@ async fn host_compat() -> Result<Check> {
     let name = "host-compat";
     Ok(match tried {
         Ok(facts) => {
+            let freezes = if facts.freezes { "can" } else { "cannot (no cgroup v2)" };
             let message = format!(
-                "{} ({}): works, and is used only with --allow-host-compat",
+                "{} ({}) works, commands {freezes} be frozen; used only with --allow-host-compat",
                 facts.version,
                 facts.path.display()
             );

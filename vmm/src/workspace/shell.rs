@@ -262,11 +262,13 @@ impl Workspace {
         }
     }
 
-    /// A guest that does not answer because its machine has ended is no guest's fault.
+    /// A guest that does not answer because its machine has ended, or is being ended, is no guest's fault.
     fn blame(&self, error: GuestError) -> Error {
         match error {
             GuestError::Refused(_) => error.into(),
-            _ if !self.is_running() => Error::Stopped(self.id()),
+            _ if !self.is_running() || self.lifecycle.try_read().is_err() => {
+                Error::Stopped(self.id())
+            }
             _ => error.into(),
         }
     }

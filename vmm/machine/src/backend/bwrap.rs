@@ -16,6 +16,7 @@ use crate::handover::Handover;
 use crate::vsock::{MissingService, SocketDir};
 use crate::{Error, MachineSpec, Result, sys};
 
+use super::cgroup::Cgroup;
 use super::program::find;
 use super::{Backend, RunningVm};
 
@@ -67,6 +68,8 @@ pub struct SandboxFacts {
     pub path: PathBuf,
     /// What it says of its version.
     pub version: String,
+    /// Whether commands can be frozen: it takes a cgroup of version 2 that pyro may divide.
+    pub freezes: bool,
 }
 
 /// Whether this system lets pyro make sandboxes, tried for real once for each process that asks and
@@ -95,7 +98,8 @@ pub fn sandbox_facts() -> Result<SandboxFacts> {
     }
     File::options().read(true).write(true).open(FUSE).map_err(Error::FuseRefused)?;
     let version = String::from_utf8_lossy(&version).trim().to_owned();
-    Ok(KNOWN.get_or_init(|| SandboxFacts { path, version }).clone())
+    let freezes = Cgroup::can_be_made();
+    Ok(KNOWN.get_or_init(|| SandboxFacts { path, version, freezes }).clone())
 }
 
 /// Bubblewrap.
@@ -123,13 +127,19 @@ impl Backend for Bwrap {
         for path in READ_ONLY {
             command.args(["--ro-bind-try", path, path]);
         }
+        let cgroup = Cgroup::make(dir)?;
+        if let Some(cgroup) = &cgroup {
+            command.arg("--bind").arg(cgroup.path()).arg("/cgroup");
+        }
+        let procs = cgroup.as_ref().map(Cgroup::procs).transpose();
+        let procs = procs.map_err(Error::io("join the cgroup of", dir))?;
         let socket = plug.agent_end.as_raw_fd();
         command.args(["--", "/init", "sandbox", &socket.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        sys::bind_child(&mut command, vec![socket], None);
+        sys::bind_child(&mut command, vec![socket], None, procs);
         let child = command.spawn().map_err(Error::io("run", &program))?;
         // What the agent prints is its standard error, like bubblewrap's own complaints.
         let console = Box::new(io::empty());
-        Ok(RunningVm { child, console, ready: plug.ready, device: Box::new(device) })
+        Ok(RunningVm { child, console, ready: plug.ready, device: Box::new((device, cgroup)) })
     }
 }

@@ -197,7 +197,7 @@ impl CommandLine {
     /// Starts QEMU. It dies with the calling thread; its standard error is piped.
     pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
         let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
-        sys::bind_child(&mut self.command, keep, Some(self.confinement));
+        sys::bind_child(&mut self.command, keep, Some(self.confinement), None);
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         self.command.spawn().map_err(Error::io("run", &self.program))
     }
