@@ -84,6 +84,7 @@ claims!([
     a_timeout_kills_all_that_a_command_started,
     a_detached_command_is_killed_with_all_that_it_left_running,
     every_kind_of_change_is_reported_as_a_full_scan_sees_it,
+    random_operations_are_reported_as_a_full_scan_sees_them,
     a_renamed_directory_is_one_record,
     a_push_replaces_what_is_there,
     shells_keep_their_state_and_end_as_a_whole,
@@ -279,6 +280,12 @@ fn every_kind_of_change_is_reported_as_a_full_scan_sees_it(bench: &Bench) {
     assert_eq!(entry(&diff, "run")["new_mode"], "600");
     assert_eq!(entry(&diff, "link")["new_target"], "kept.txt");
     assert_eq!(diff["skipped"][0]["path"], "pipe", "{diff}");
+}
+
+fn random_operations_are_reported_as_a_full_scan_sees_them(bench: &Bench) {
+    for seed in [1, 2, 3] {
+        crate::property::case(&Home::on(bench.backend.name), seed, 2);
+    }
 }
 
 fn a_renamed_directory_is_one_record(bench: &Bench) {

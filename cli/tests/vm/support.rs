@@ -72,6 +72,11 @@ impl Home {
         home
     }
 
+    /// The backend that everything runs on, if it is not left to pyro.
+    pub fn backend(&self) -> Option<&str> {
+        self.backend.as_deref()
+    }
+
     /// `PYRO_HOME`.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("home")

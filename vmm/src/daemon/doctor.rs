@@ -129,10 +129,11 @@ async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Chec
     };
     let names: Vec<_> = installed.iter().map(|e| e.name.as_str()).collect();
     let environment = check("environment", CheckStatus::Ok, names.join(", "), None);
-    let plan = match manager.boot_plan(&first.name, None).await {
-        Ok(plan) => plan,
-        // QEMU is missing: its own check says so.
-        Err(_) => return Ok((environment, None, None)),
+    // Without QEMU, of which its own check tells, there is nothing to find out.
+    let (Ok(_), Ok(plan)) =
+        (pyro_machine::qemu_facts(), manager.boot_plan(&first.name, None).await)
+    else {
+        return Ok((environment, None, None));
     };
     let kernel = &plan.environment.kernel.vmlinux;
     let cache = manager.home().cache();
