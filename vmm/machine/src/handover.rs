@@ -206,3 +206,103 @@ fn receive(from: &OwnedFd, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedF
     });
     Ok((got.bytes, socket))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream as Socket;
+    use std::path::Path;
+
+    use super::*;
+
+    fn start(dir: &Path, missing: impl FnMut() + Send + 'static) -> (Handover, OwnedFd, OwnedFd) {
+        let sockets = SocketDir::open(dir).unwrap();
+        let (handover, plug) = Handover::start(sockets, Box::new(missing)).unwrap();
+        (handover, plug.agent_end, plug.ready)
+    }
+
+    /// Waits for what is handed to the agent's end.
+    fn next(agent: &OwnedFd) -> (u32, Socket) {
+        let mut port = [0; 4];
+        let mut fds = [rustix::event::PollFd::new(agent, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        let (count, socket) = receive(agent, &mut port).unwrap();
+        assert_eq!(count, 4);
+        (u32::from_le_bytes(port), socket.unwrap().into())
+    }
+
+    fn ask(agent: &OwnedFd, port: u32) -> Socket {
+        let (answer, theirs) = Socket::pair().unwrap();
+        // Full now and then, for it is read by another thread.
+        while let Err(error) = send(agent, &port.to_le_bytes(), theirs.as_fd()) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            thread::yield_now();
+        }
+        answer
+    }
+
+    fn answered(answer: Socket) -> Option<Socket> {
+        let answer = OwnedFd::from(answer);
+        let mut fds = [rustix::event::PollFd::new(&answer, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        receive(&answer, &mut [0]).unwrap().1.map(Socket::from)
+    }
+
+    #[test]
+    fn clients_arrive_with_their_port_and_all_that_they_said_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_handover, agent, _) = start(dir.path(), || ());
+        let mut client = Socket::connect(dir.path().join(SOCKET)).unwrap();
+        client.write_all(b"CONNECT 1024\nand more").unwrap();
+        let (port, mut handed) = next(&agent);
+        assert_eq!(port, 1024);
+        let mut said = [0; 8];
+        handed.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"and more");
+        handed.write_all(b"OK").unwrap();
+        client.read_exact(&mut said[..2]).unwrap();
+
+        for nonsense in ["CONNECT x\n", "\n", &"C".repeat(64)] {
+            let mut client = Socket::connect(dir.path().join(SOCKET)).unwrap();
+            client.write_all(nonsense.as_bytes()).unwrap();
+            // Closed, with or without what was not read.
+            assert!(matches!(client.read(&mut said), Ok(0) | Err(_)), "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn the_agent_gets_a_service_that_had_to_be_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let (started, listeners) = std::sync::mpsc::channel();
+        let path = dir.path().to_owned();
+        let (_handover, agent, ready) = start(dir.path(), move || {
+            let listener = SocketDir::open(&path).unwrap().listen("vsock_1025").unwrap();
+            started.send(listener).unwrap();
+        });
+        let answer = ask(&agent, 1025);
+        let mut service = answered(answer).unwrap();
+        // It counts as ready with its first request.
+        assert_eq!(rustix::io::read(&ready, &mut [0]).unwrap(), 0);
+        let listener = listeners.recv().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        service.write_all(b"x").unwrap();
+        listener.accept().unwrap().0.read_exact(&mut [0]).unwrap();
+    }
+
+    #[test]
+    fn an_agent_that_floods_gets_no_more_than_a_guest() {
+        let dir = tempfile::tempdir().unwrap();
+        let (handover, agent, _) = start(dir.path(), || ());
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let most = rustix::process::Rlimit { current: descriptors.maximum, ..descriptors };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, most).unwrap();
+        // Without a descriptor, or too short: not answered, and no harm.
+        rustix::net::send(&agent, &[1, 4, 0, 0], SendFlags::empty()).unwrap();
+        rustix::net::send(&agent, &[1], SendFlags::empty()).unwrap();
+        let waiting: Vec<_> = (0..MAX_GUEST).map(|_| ask(&agent, 7)).collect();
+        let answer = ask(&agent, 7);
+        assert!(answered(answer).is_none(), "one more is refused at once");
+        drop(handover);
+        assert!(waiting.into_iter().all(|answer| answered(answer).is_none()));
+    }
+}
