@@ -1,4 +1,5 @@
-"""From `create` to the first command's end, beside a bare boot of the same kernel in the same QEMU."""
+"""From `create` to the first command's end on each backend, beside a bare boot of the same kernel in the
+same QEMU."""
 
 from __future__ import annotations
 
@@ -12,6 +13,13 @@ from .pyro import Pyro
 from .rounds import say
 
 ENVIRONMENT = "debian:12"
+# Backends, and the check of `pyro doctor` that tells whether each works here.
+BACKENDS = {
+    "firecracker": "firecracker",
+    "qemu-kvm": "kvm",
+    "qemu-tcg": "qemu",
+    "host-compat": "host-compat",
+}
 # More than a machine takes to boot until it waits. Seconds.
 WARMING = 4
 
@@ -79,9 +87,17 @@ class Bare:
         return run(self.argv)
 
 
-def start(pyro: Pyro) -> dict[str, float]:
+def skipped(pyro: Pyro) -> dict[str, str]:
+    """Backends that cannot run here, and why."""
+    checks = {check["name"]: check for check in pyro.json("doctor")[0]["checks"]}
+    absent = {"status": "absent", "message": "this pyro does not have it"}
+    found = {name: checks.get(check, absent) for name, check in BACKENDS.items()}
+    return {name: check["message"] for name, check in found.items() if check["status"] != "ok"}
+
+
+def start(pyro: Pyro, *flags: str) -> dict[str, float]:
     """The two calls until a command has run in a new, empty workspace."""
-    made, create = pyro.json("workspace", "create", ENVIRONMENT)
+    made, create = pyro.json("workspace", "create", ENVIRONMENT, *flags)
     first = pyro.timed("workspace", "exec", made["workspace_id"], "--", "true")
     pyro.timed("workspace", "delete", made["workspace_id"])
     return {"create": create.seconds, "exec": first.seconds, "both": create.seconds + first.seconds}
@@ -92,22 +108,33 @@ def measure(program: str, work: pathlib.Path, runs: int) -> dict[str, Any]:
     pyro, warm = Pyro(program, work / "home"), Pyro(program, work / "warm")
     warm.env["PYRO_WARM"] = "1"
     rounds = []
+    backends: dict[str, Pyro] = {}
     try:
         pyro.start()
         pyro.timed("env", "pull", ENVIRONMENT)
-        warm.home.mkdir()
-        (warm.home / "environments").symlink_to(pyro.home / "environments")
+        without = skipped(pyro)
+        backends |= {name: Pyro(program, work / name) for name in BACKENDS if name not in without}
+        for name, other in backends.items():
+            other.env["PYRO_BACKEND"] = name
+        for other in (warm, *backends.values()):
+            other.home.mkdir()
+            (other.home / "environments").symlink_to(pyro.home / "environments")
         # The first machine of a home probes KVM and packs the initramfs.
         mode = pyro.json("run", ENVIRONMENT, "--", "true")[0]["execution_mode"]
         warm.timed("run", ENVIRONMENT, "--", "true")
+        for other in backends.values():
+            start(other, "--allow-host-compat")
         bare = Bare(pyro, work)
         for number in range(runs):
             time.sleep(WARMING)
             rows = {"bare": bare.boot().seconds, "cold": start(pyro), "warm": start(warm)}
+            rows["backends"] = {
+                name: start(other, "--allow-host-compat") for name, other in backends.items()
+            }
             rows["run"] = pyro.timed("run", ENVIRONMENT, "--", "true").seconds
             rounds.append(rows)
             say(f"boot {number + 1}: {rows}")
     finally:
-        pyro.stop()
-        warm.stop()
-    return {"runs": runs, "mode": mode, "rounds": rounds}
+        for other in (pyro, warm, *backends.values()):
+            other.stop()
+    return {"runs": runs, "mode": mode, "rounds": rounds, "skipped": without}

@@ -157,11 +157,16 @@ def boots(part: Part, measured: str) -> str:
     for title, row in [("`create`, then `exec`", cold), ("the same with `PYRO_WARM=1`", warm)]:
         times = [seconds(row[name]) for name in ("create", "exec", "both")]
         rows.append([title, *times, f"{row['both'] / bare:.2f}"])
+    for name, row in medians_.get("backends", {}).items():
+        times = [seconds(row[part_]) for part_ in ("create", "exec", "both")]
+        rows.append([f"`PYRO_BACKEND={name}`", *times, f"{row['both'] / bare:.2f}"])
+    for name, reason in part.get("skipped", {}).items():
+        rows.append([f"`PYRO_BACKEND={name}`: skipped, {reason}", "", "", "", ""])
     run = medians_["run"]
     rows.append(["`run`, which also deletes the VM", "", "", seconds(run), f"{run / bare:.2f}"])
     return f"""## From nothing to the first command
 
-{measured} Execution mode `{part["mode"]}`; `qemu-kvm` and others are not measured here: no KVM that runs a guest. A bare boot is the
+{measured} Execution mode `{part["mode"]}`, and each backend that works here by itself. A bare boot is the
 same QEMU, machine, kernel and command line, with an init that ends at once, no disks and no vsock; its time has QEMU's start and end
 in it. An empty workspace, `true` as its command:
 

@@ -15,6 +15,7 @@ needs=(
     '/usr/share/keyrings/debian-archive-keyring.gpg|debian-archive-keyring|signatures of those packages'
     'mkfs.erofs|erofs-utils|packs environments into read-only images'
     'mkfs.ext4|e2fsprogs|formats the scratch disks of workspaces'
+    'bwrap|bubblewrap|runs workspaces without a VM, where that is allowed'
     'newuidmap|uidmap|builds environments without being root'
     'cc|gcc|compiles the C parts of Rust dependencies'
     '/usr/include/stdio.h|libc6-dev|the same'

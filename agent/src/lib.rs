@@ -16,6 +16,7 @@
 
 pub mod beneath;
 pub mod boot;
+pub mod confine;
 pub mod content;
 pub mod error;
 pub mod exec;

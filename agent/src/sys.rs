@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use tokio::io::unix::AsyncFd;
 
+use crate::confine::Confinement;
+
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -45,6 +47,16 @@ pub fn waiting_bytes(pipe: BorrowedFd<'_>) -> io::Result<usize> {
 pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays open, and is the same descriptor, for as long as it exists.
     Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// Takes over a descriptor that the process was started with; no program that it starts has it.
+pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: duplicating and closing take integers. The copy belongs to nobody else.
+    unsafe {
+        let own = check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3))?;
+        libc::close(fd);
+        Ok(OwnedFd::from_raw_fd(own))
+    }
 }
 
 /// Waits until any child ends and reaps it: its pid and raw wait status.
@@ -180,7 +192,7 @@ impl ClockWatch {
 
 /// Everything a child needs between `fork` and `execve`, where nothing may be allocated.
 #[derive(Debug)]
-pub struct Child {
+pub struct Child<'a> {
     /// Program paths to try in order, as `execvp` would.
     pub candidates: Vec<CString>,
     /// Arguments, the program's name first.
@@ -193,6 +205,10 @@ pub struct Child {
     pub namespace: Option<RawFd>,
     /// `cgroup.procs` of the cgroup to join, open for writing.
     pub cgroup: Option<RawFd>,
+    /// Cgroup namespace to join.
+    pub mark: Option<RawFd>,
+    /// What it may not do.
+    pub confinement: Option<&'a Confinement>,
     /// Standard input, output and error; all above 2.
     pub stdio: [RawFd; 3],
     /// Standard input is a terminal that becomes its controlling one.
@@ -230,7 +246,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// Starts `child` and returns its pid. Whoever reaps children gets its status.
-pub fn spawn(child: &Child) -> io::Result<i32> {
+pub fn spawn(child: &Child<'_>) -> io::Result<i32> {
     let (argv, envp) = (pointers(&child.argv), pointers(&child.envp));
     let shell = c"/bin/sh";
     // What execvp does with a file that is no binary and has no `#!`.
@@ -258,7 +274,7 @@ pub fn spawn(child: &Child) -> io::Result<i32> {
 /// `argv`, `envp` and `script` are null-terminated arrays of valid strings; the caller is a freshly
 /// forked child.
 unsafe fn become_program(
-    child: &Child,
+    child: &Child<'_>,
     argv: &[*const c_char],
     envp: &[*const c_char],
     script: &mut [*const c_char],
@@ -286,6 +302,11 @@ unsafe fn become_program(
         {
             return (Stage::Setup, errno());
         }
+        if let Some(mark) = child.mark
+            && libc::setns(mark, libc::CLONE_NEWCGROUP) < 0
+        {
+            return (Stage::Setup, errno());
+        }
         if libc::chdir(child.cwd.as_ptr()) < 0 {
             return (Stage::Cwd, errno());
         }
@@ -293,6 +314,11 @@ unsafe fn become_program(
         set_limits();
         let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flags);
+        if let Some(confinement) = child.confinement
+            && !confine(confinement)
+        {
+            return (Stage::Setup, errno());
+        }
 
         let mut failure = libc::ENOENT;
         for candidate in &child.candidates {
@@ -311,6 +337,42 @@ unsafe fn become_program(
         }
         (Stage::Exec, failure)
     }
+}
+
+/// Gives up all rights but those that are left, for good, and refuses system calls from here on.
+///
+/// # Safety
+/// As for [`become_program`].
+unsafe fn confine(confinement: &Confinement) -> bool {
+    /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits, in two halves.
+    const VERSION: u32 = 0x2008_0522;
+    let rights = confinement.rights;
+    let (low, high) = (rights as u32, (rights >> 32) as u32);
+    let header = [VERSION, 0];
+    // Effective, permitted and inheritable.
+    let sets = [low, low, 0, high, high, 0];
+    let program = libc::sock_fprog {
+        len: confinement.filter.len() as libc::c_ushort,
+        filter: confinement.filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: async-signal-safe calls; the kernel reads the header, the sets and the program, which
+    // are valid during the calls.
+    unsafe {
+        for bit in (0..64).filter(|bit| rights & (1 << bit) == 0) {
+            // Bits that the kernel does not know are refused.
+            if libc::prctl(libc::PR_CAPBSET_DROP, bit) < 0 && errno_is_not(libc::EINVAL) {
+                return false;
+            }
+        }
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    }
+}
+
+fn errno_is_not(errno: c_int) -> bool {
+    io::Error::last_os_error().raw_os_error() != Some(errno)
 }
 
 /// # Safety

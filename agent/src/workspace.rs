@@ -22,6 +22,25 @@ const STAGE: &[u8] = b"stage";
 /// Longest path of a renamed lower directory that overlayfs records; longer renames are `EXDEV`.
 const REDIRECT_MAX: &str = "4096";
 
+/// How overlayfs marks what is not as it seems in an upper layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marking {
+    /// By attributes that only the kernel's root may set; directories of the lower layer can be renamed.
+    Trusted,
+    /// By attributes of anybody (`userxattr`), as in a user namespace. Renaming a directory of the lower
+    /// layer fails with `EXDEV`, and programs copy it.
+    User,
+}
+
+impl Marking {
+    fn options(self) -> &'static str {
+        match self {
+            Self::Trusted => "redirect_dir=on",
+            Self::User => "userxattr",
+        }
+    }
+}
+
 /// Where the parts of a workspace are mounted and kept.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -31,6 +50,8 @@ pub struct Places {
     pub merged: PathBuf,
     /// Directory on the scratch disk: upper layer, work directory and journal.
     pub scratch: PathBuf,
+    /// How its upper layer is marked.
+    pub marking: Marking,
 }
 
 /// A mounted workspace, held by descriptors: no path can be put in the way.
@@ -39,6 +60,7 @@ pub struct Workspace {
     merged: OwnedFd,
     upper: OwnedFd,
     scratch: OwnedFd,
+    marking: Marking,
 }
 
 impl Workspace {
@@ -53,7 +75,7 @@ impl Workspace {
         mount_lower(&places.lower, content, welcome.root_mode, welcome.root_mtime)?;
         // Refused where overlayfs is younger than the parameter; renames of deep paths then copy.
         let _ = fs::write("/sys/module/overlay/parameters/redirect_max", REDIRECT_MAX);
-        mount_overlay(&places.lower, &upper, &work, &places.merged)?;
+        mount_overlay(&places.lower, &upper, &work, &places.merged, places.marking)?;
         let open = |path: &Path| {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             open(path, flags, Mode::empty()).doing(|| format!("open {}", path.display()))
@@ -62,6 +84,7 @@ impl Workspace {
             merged: open(&places.merged)?,
             upper: open(&upper)?,
             scratch: open(&places.scratch)?,
+            marking: places.marking,
         };
         match mkdirat(&workspace.merged, STAGE, Mode::S_IRWXU) {
             Err(Errno::EEXIST) => {}
@@ -80,7 +103,8 @@ impl Workspace {
             open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         };
         let merged = || open(&dir.join("merged")).unwrap();
-        Self { merged: merged(), upper: merged(), scratch: open(dir).unwrap() }
+        let marking = Marking::Trusted;
+        Self { merged: merged(), upper: merged(), scratch: open(dir).unwrap(), marking }
     }
 
     /// `/workspace` as everybody sees it.
@@ -95,6 +119,11 @@ impl Workspace {
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno).doing(|| "open the upper layer".into()),
         }
+    }
+
+    /// How the upper layer is marked.
+    pub fn marking(&self) -> Marking {
+        self.marking
     }
 
     /// Where pushes are prepared: same overlay, outside `/workspace`.
@@ -119,16 +148,23 @@ impl Workspace {
     }
 }
 
-/// Mounts an overlay in which renamed lower directories stay grafts.
+/// Mounts an overlay in which renamed lower directories stay grafts, where its marks allow.
 ///
 /// `xino=on`: one `st_dev` for the whole mount, or `tar --one-file-system` skips lower files.
 /// No copies of metadata alone, no index: both would make the upper layer say less by itself.
-pub fn mount_overlay(lower: &Path, upper: &Path, work: &Path, at: &Path) -> Result<()> {
+pub fn mount_overlay(
+    lower: &Path,
+    upper: &Path,
+    work: &Path,
+    at: &Path,
+    marking: Marking,
+) -> Result<()> {
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},redirect_dir=on,metacopy=off,index=off,xino=on",
+        "lowerdir={},upperdir={},workdir={},{},metacopy=off,index=off,xino=on",
         lower.display(),
         upper.display(),
-        work.display()
+        work.display(),
+        marking.options()
     );
     mount(Some("overlay"), at, Some("overlay"), MsFlags::MS_NOATIME, Some(options.as_str()))
         .doing(|| format!("mount an overlay at {}", at.display()))

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
 use crate::launch::SelfLauncher;
+use crate::print;
 use crate::progress::DELAY;
 use crate::signals::Interrupts;
 use crate::ui::Ui;
@@ -25,19 +26,22 @@ pub struct Session {
     pub interrupts: Interrupts,
     client: Client,
     ensured: Cell<bool>,
+    /// What the daemon had said: once is enough for one command.
+    warned: RefCell<Vec<String>>,
 }
 
 impl Session {
     /// For the home of the environment's variables. No daemon is started yet.
     pub fn new(ui: Ui, interrupts: Interrupts) -> Result<Self, Error> {
         let client = Client::new(Home::from_env()?);
-        Ok(Self { ui, interrupts, client, ensured: Cell::new(false) })
+        Ok(Self { ui, interrupts, client, ensured: Cell::new(false), warned: RefCell::default() })
     }
 
     /// The same with other output.
     pub fn with_ui(&self, ui: Ui) -> Self {
         let (client, interrupts) = (self.client.clone(), self.interrupts.clone());
-        Self { ui, interrupts, client, ensured: self.ensured.clone() }
+        let (ensured, warned) = (self.ensured.clone(), self.warned.clone());
+        Self { ui, interrupts, client, ensured, warned }
     }
 
     /// A client of the daemon, running or not.
@@ -69,6 +73,9 @@ impl Session {
                 return progress.update(&phase, &detail, done, total);
             }
             progress.clear();
+            if let Event::Warning { message } = event {
+                return self.warn_once(message);
+            }
             if let Err(error) = on(event) {
                 failed.replace(Some(error));
                 stop.notify_one();
@@ -106,6 +113,14 @@ impl Session {
         progress.clear();
         self.settled(before).await;
         Err(error)
+    }
+
+    fn warn_once(&self, message: String) {
+        let mut warned = self.warned.borrow_mut();
+        if !warned.contains(&message) {
+            self.ui.warn(print::shown(&message));
+            warned.push(message);
+        }
     }
 
     /// Makes sure that a daemon runs, once.

@@ -16,13 +16,28 @@ use std::fs;
 use std::path::Path;
 
 use pyro_format::{BaselineId, Node, RootNode, TimesEntry, TreePath};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::PathBytes;
 use crate::error::{IoContext, Result};
 use crate::progress::Progress;
 use crate::store::Store;
+
+/// Removes whatever is at `path` and everything below it, however deep, closed to its owner or not,
+/// and follows no link. Nothing there is no error.
+///
+/// # Errors
+/// What the file system says; what is left is left.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = match rustix::fs::open(parent, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        opened => opened.at("open", parent.display().to_string())?,
+    };
+    remove::remove(&parent, name.as_encoded_bytes(), &())
+}
 
 /// How something is written to the host.
 #[derive(Debug, Clone)]

@@ -45,7 +45,7 @@ mod writer;
 
 pub use baseline::{BaselineRecord, PathBytes, SkipReason, Skipped, Warning};
 pub use bundle::BundleReport;
-pub use checkout::{CheckoutItem, CheckoutOptions, CheckoutReport};
+pub use checkout::{CheckoutItem, CheckoutOptions, CheckoutReport, remove_tree};
 pub use error::{Error, Result};
 pub use gc::{GcOptions, GcReport};
 pub use holds::{Hold, Pin};

@@ -41,6 +41,22 @@ pub enum Error {
     /// No workspace has this id or name.
     #[error("there is no workspace '{0}'")]
     UnknownWorkspace(String),
+    /// `PYRO_BACKEND` names nothing that there is.
+    #[error("PYRO_BACKEND is '{0}', which is no backend")]
+    UnknownBackend(String),
+    /// `PYRO_BACKEND` names a backend that does not work here.
+    #[error("PYRO_BACKEND asks for {backend}, which does not work here: {reason}")]
+    BackendUnusable {
+        /// Its name.
+        backend: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// `PYRO_BACKEND` asks for no VM, and the caller did not allow it.
+    #[error(
+        "PYRO_BACKEND asks for host-compat, which runs commands without a VM and is not allowed"
+    )]
+    HostCompatNotAllowed,
     /// The workspace has run no command with this number.
     #[error("workspace {workspace} has run no command {sequence}")]
     UnknownCommand {
@@ -337,6 +353,24 @@ impl Error {
             Self::Expired(_) => {
                 (ErrorCode::WorkspaceState, hint("give the next one more time: --ttl-seconds"))
             }
+            Self::UnknownBackend(_) => (
+                ErrorCode::InvalidArgument,
+                hint(
+                    "it is one of qemu-kvm, qemu-tcg, host-compat, or unset: the strongest that works",
+                ),
+            ),
+            Self::BackendUnusable { .. } => (
+                ErrorCode::Unsupported,
+                hint(
+                    "'pyro doctor' tells what works here; without PYRO_BACKEND the strongest that works is taken",
+                ),
+            ),
+            Self::HostCompatNotAllowed => (
+                ErrorCode::Unsupported,
+                hint(
+                    "--allow-host-compat allows it: commands then share the kernel of this machine",
+                ),
+            ),
             Self::UnknownCommand { workspace, .. } => (
                 ErrorCode::UnknownCommand,
                 Some(format!("'pyro workspace logs {workspace}' shows all of them")),
@@ -630,6 +664,25 @@ fn machine(error: &pyro_machine::Error) -> (ErrorCode, Option<String>) {
         E::QemuMissing => (
             ErrorCode::MissingTool,
             Some("'apt-get install --no-install-recommends qemu-system-x86' on Debian".to_owned()),
+        ),
+        E::SandboxMissing => (
+            ErrorCode::MissingTool,
+            Some("'apt-get install bubblewrap' on Debian".to_owned()),
+        ),
+        E::SandboxRefused { .. } => (
+            ErrorCode::Unsupported,
+            Some(
+                "it takes user namespaces for everybody: see kernel.unprivileged_userns_clone, user.max_user_namespaces and AppArmor"
+                    .to_owned(),
+            ),
+        ),
+        E::FuseRefused(_) => (
+            ErrorCode::Unsupported,
+            Some("load the kernel's module fuse, and let this user read and write the device".to_owned()),
+        ),
+        E::SandboxNetwork => (
+            ErrorCode::Unsupported,
+            Some("do without --network, or run it in a VM, without PYRO_BACKEND=host-compat".to_owned()),
         ),
         E::NetworkUnsupported => (
             ErrorCode::Unsupported,

@@ -27,6 +27,12 @@ impl Events {
         let _ = self.0.send(event).await;
     }
 
+    /// Says that no VM is around what the call is about. Never left out.
+    pub async fn warn_of_host_compat(&self) {
+        let message = "host-compat: no VM is around this workspace, its commands share the kernel of this machine; this is for code that errs, not for code that attacks";
+        self.send(Event::Warning { message: message.to_owned() }).await;
+    }
+
     /// Sends bytes of an output, likewise.
     pub async fn output(&self, stream: OutputStream, offset: u64, data: &[u8]) {
         self.send(Event::Output { stream, offset, data_b64: STANDARD.encode(data) }).await;

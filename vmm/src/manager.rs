@@ -1,5 +1,6 @@
 //! All workspaces of one home, and what they share: the store, environments, the choice of backend.
 
+mod backend;
 mod reaper;
 mod upkeep;
 mod warm;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use pyro_api::Home;
 use pyro_apply::Journals;
 use pyro_image::{Catalog, ImageDigest};
-use pyro_machine::{BackendKind, Machine, MachineState, probe_kvm};
+use pyro_machine::{Machine, MachineState};
 use pyro_store::{Store, StoreOptions};
 use tokio_util::task::TaskTracker;
 
@@ -103,7 +104,7 @@ impl Manager {
                 // Never acknowledged: the record is the first thing in a workspace's directory.
                 Ok(None) => {
                     Machine::open(&path).stop().await?;
-                    fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+                    pyro_store::remove_tree(&path)?;
                 }
                 // Somebody's work: left alone, for a person to look at.
                 Err(error) => {
@@ -242,7 +243,6 @@ impl Manager {
         let cache = self.home.cache();
         let program = self.program.clone();
         blocking(move |_| {
-            pyro_machine::qemu_facts()?;
             let resolve = || match digest {
                 Some(digest) => catalog.resolve_digest(&name, digest),
                 None => catalog.resolve(&name),
@@ -262,18 +262,13 @@ impl Manager {
             Ok(BootPlan {
                 environment,
                 initrd,
+                catalog,
+                cache,
                 shim_argv: argv(&["shim"]),
                 daemon_argv: argv(&["daemon", "run"]),
             })
         })
         .await
-    }
-
-    /// KVM where a guest really runs on it, else emulation.
-    pub async fn choose_backend(&self, plan: &BootPlan) -> Result<BackendKind> {
-        let kernel = &plan.environment.kernel.vmlinux;
-        let verdict = probe_kvm(kernel, Some(&plan.initrd), &self.home.cache()).await?;
-        Ok(if verdict.usable { BackendKind::QemuKvm } else { BackendKind::QemuTcg })
     }
 
     /// Workspaces whose machines run.

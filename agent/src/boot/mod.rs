@@ -3,7 +3,9 @@
 mod early;
 mod environment;
 mod network;
+mod sandbox;
 
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -11,19 +13,20 @@ use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
-use pyro_proto::{AGENT_PORT, Booted, GUEST_FRAME_LIMIT, Role, Welcome, read_frame, write_frame};
+use pyro_proto::{Booted, GUEST_FRAME_LIMIT, Role, Welcome, read_frame, write_frame};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener};
 
+use crate::confine::Confinement;
 use crate::error::{Doing, Error, Result};
-use crate::exec::{Cgroups, Execs, Place};
-use crate::lower::{Content, Vsock, reach};
+use crate::exec::{Cgroups, Execs, Groups, Inside, Place};
+use crate::lower::{Content, Handed, Listen, Vsock, reach};
 use crate::push::{self, Pushes};
 use crate::serve::{After, Agent, serve};
 use crate::shell::Shells;
 use crate::sys;
-use crate::workspace::{Places, Workspace};
+use crate::workspace::{Marking, Places, Workspace};
 
 /// Connections served at once.
 const CONNECTIONS: usize = 256;
@@ -40,26 +43,53 @@ const LOWER: &str = "/lower";
 const MERGED: &str = "/merged";
 const CGROUPS: &str = "/sys/fs/cgroup/pyro";
 
-/// Runs a VM as its PID 1. Anywhere else it only says so.
+/// What is around the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Site {
+    /// A machine of its own.
+    Machine,
+    /// Namespaces of the host's kernel.
+    Sandbox,
+}
+
+/// Runs a VM, or a sandbox in place of one, as its PID 1. Anywhere else it only says so.
 pub fn run() {
     if std::process::id() != 1 {
-        eprintln!("pyro-agent: only runs as PID 1 of a workspace VM");
+        eprintln!("pyro-agent: only runs as PID 1 of a workspace");
         std::process::exit(2);
     }
-    if let Err(error) = live() {
+    let socket = sandbox::socket();
+    let ended = match socket {
+        None => live(),
+        Some(socket) => live_in_sandbox(socket),
+    };
+    if let Err(error) = ended {
         eprintln!("pyro-agent: {}", error.chain());
     }
-    power_off();
+    match socket {
+        None => power_off(),
+        Some(_) => leave(),
+    }
 }
 
 fn live() -> Result<()> {
     sys::raise_own_limits();
     early::mounts()?;
     early::load_modules("order")?;
+    serve_host(Vsock, Site::Machine)
+}
+
+fn live_in_sandbox(socket: RawFd) -> Result<()> {
+    sys::raise_own_limits();
+    let host = sys::inherited(socket).and_then(Handed::new);
+    serve_host(host.doing(|| "take the host's socket".into())?, Site::Sandbox)
+}
+
+fn serve_host(host: impl Listen, site: Site) -> Result<()> {
     let lower = start_lower_runtime()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.doing(|| "start the runtime".into())?;
-    let ended = runtime.block_on(boot_and_serve(lower));
+    let ended = runtime.block_on(boot_and_serve(host, site, lower));
     // Drops every task, and with them what keeps the workspace mounted.
     runtime.shutdown_timeout(LAST_WORK);
     ended
@@ -78,15 +108,18 @@ fn start_lower_runtime() -> Result<Handle> {
     Ok(handle)
 }
 
-async fn boot_and_serve(lower: Handle) -> Result<()> {
-    let environment = tokio::task::spawn_blocking(|| {
-        environment::mount_environment()?;
-        network::set_up()
+async fn boot_and_serve<H: Listen>(dial: H, site: Site, lower: Handle) -> Result<()> {
+    let environment = tokio::task::spawn_blocking(move || match site {
+        Site::Machine => {
+            environment::mount_environment()?;
+            network::set_up()
+        }
+        Site::Sandbox => sandbox::mount_environment(),
     });
     let mut prepare = Some((environment, lower));
-    let mut ready: Option<(Arc<Agent>, VsockListener)> = None;
-    let (agent, listener) = loop {
-        let mut host = reach(&Vsock, Role::Control).await;
+    let mut ready = None;
+    let (agent, calls) = loop {
+        let mut host = reach(&dial, Role::Control).await;
         let Ok(Some(welcome)) = read_frame::<Welcome>(&mut host, GUEST_FRAME_LIMIT).await else {
             tokio::time::sleep(HELLO_AGAIN).await;
             continue;
@@ -94,10 +127,11 @@ async fn boot_and_serve(lower: Handle) -> Result<()> {
         if let Some((environment, lower)) = prepare.take() {
             let prepared = async {
                 environment.await.unwrap_or(Err(Error::HungUp))?;
-                let agent = tokio::task::spawn_blocking(move || set_up(&lower, &welcome));
-                let agent = agent.await.unwrap_or(Err(Error::HungUp))?;
-                let listener = VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, AGENT_PORT));
-                Ok((Arc::new(agent), listener.doing(|| "listen for calls".into())?))
+                let content = dial.clone();
+                let agent = move || set_up(content, site, &lower, &welcome);
+                let agent = tokio::task::spawn_blocking(agent).await;
+                let agent = agent.unwrap_or(Err(Error::HungUp))?;
+                Ok((Arc::new(agent), dial.listen().doing(|| "listen for calls".into())?))
             };
             match prepared.await {
                 Ok(prepared) => ready = Some(prepared),
@@ -116,21 +150,23 @@ async fn boot_and_serve(lower: Handle) -> Result<()> {
             break ready;
         }
     };
-    take_calls(agent, listener).await;
+    take_calls(agent, calls).await;
     Ok(())
 }
 
-/// Serves connections until one of them asks to power off.
-async fn take_calls(agent: Arc<Agent>, listener: VsockListener) {
+/// Serves connections until one of them asks to power off, or none will come any more.
+async fn take_calls<S>(agent: Arc<Agent>, mut calls: mpsc::Receiver<S>)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let (power, mut off) = mpsc::channel(1);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let call = tokio::select! {
+            call = calls.recv() => call,
             _ = off.recv() => break,
         };
-        // A connection that failed on arrival is the host's to repeat.
-        let Ok((stream, _)) = accepted else { continue };
+        let Some(stream) = call else { break };
         let Ok(place) = places.clone().acquire_owned().await else { break };
         let (agent, power) = (agent.clone(), power.clone());
         tokio::spawn(async move {
@@ -147,22 +183,36 @@ async fn take_calls(agent: Arc<Agent>, listener: VsockListener) {
 }
 
 /// Everything that needs the host's welcome. Blocks.
-fn set_up(lower: &Handle, welcome: &Welcome) -> Result<Agent> {
-    sys::set_clock(welcome.now_ns).doing(|| "set the clock".into())?;
+fn set_up(host: impl Listen, site: Site, lower: &Handle, welcome: &Welcome) -> Result<Agent> {
+    if site == Site::Machine {
+        sys::set_clock(welcome.now_ns).doing(|| "set the clock".into())?;
+    }
     nix::unistd::sethostname(&welcome.hostname).doing(|| "set the host name".into())?;
     let _lower = lower.enter();
-    let content = Content::start(Vsock);
+    let content = Content::start(host);
     let places = Places {
         lower: LOWER.into(),
         merged: MERGED.into(),
         scratch: Path::new(SCRATCH).join("workspace"),
+        marking: match site {
+            Site::Machine => Marking::Trusted,
+            Site::Sandbox => Marking::User,
+        },
     };
     let workspace = Workspace::mount(&places, &content, welcome)?;
     push::recover(&workspace)?;
-    let inside = environment::enter()?;
-    let cgroups = Cgroups::new(PathBuf::from(CGROUPS)).doing(|| "make a cgroup".into())?;
-    cgroups.leave_room();
-    let place = Arc::new(Place::new(inside, Some(cgroups)));
+    let (layout, confinement, groups) = match site {
+        Site::Machine => {
+            let cgroups = Cgroups::new(PathBuf::from(CGROUPS));
+            let cgroups = cgroups.doing(|| "make a cgroup".into())?;
+            cgroups.leave_room();
+            (environment::LAYOUT, None, Groups::Cgroups(cgroups))
+        }
+        Site::Sandbox => (sandbox::LAYOUT, Some(Confinement::new()?), sandbox::groups()?),
+    };
+    let (namespace, terminals) = environment::enter(layout)?;
+    let inside = Inside { namespace: Some(namespace), terminals, confinement };
+    let place = Arc::new(Place::new(inside, groups));
     let spool = Path::new(SCRATCH).join("spool");
     Ok(Agent {
         workspace: Arc::new(workspace),
@@ -186,4 +236,13 @@ fn power_off() {
     // Busy when something still holds a file: synced all the same, the journal covers the rest.
     let _ = umount2(SCRATCH, MntFlags::empty());
     let _ = reboot(RebootMode::RB_AUTOBOOT);
+}
+
+/// Writes everything to disk and ends the sandbox: its namespaces, and all mounts with them, end with
+/// their first process.
+fn leave() {
+    sys::kill_everyone();
+    if let Ok(scratch) = std::fs::File::open(SCRATCH) {
+        let _ = nix::unistd::syncfs(&scratch);
+    }
 }

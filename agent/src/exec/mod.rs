@@ -2,9 +2,10 @@
 //!
 //! A command ends when its main process ends. What it left running goes on (a server started with
 //! `&`), but its output no longer belongs to the command. Killing a command, by `Kill` or by its
-//! timeout, kills everything in its cgroup.
+//! timeout, kills everything that it started: see [`Groups`].
 
 mod cgroup;
+mod mark;
 mod place;
 mod reaper;
 mod spool;
@@ -24,7 +25,8 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 pub use cgroup::{Cgroups, Frozen, Group};
-pub use place::{Inside, Place};
+pub use mark::Marks;
+pub use place::{Groups, Inside, Membership, Place};
 pub use spool::Reader;
 use spool::{PIECE, Spool};
 pub use start::{Launched, NotStarted, Program, Stdio, launch};

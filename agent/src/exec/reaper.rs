@@ -51,7 +51,7 @@ impl Reaper {
     }
 
     /// Starts `child`. The receiver gets its raw wait status.
-    pub fn spawn(&self, child: &Child) -> io::Result<(i32, oneshot::Receiver<i32>)> {
+    pub fn spawn(&self, child: &Child<'_>) -> io::Result<(i32, oneshot::Receiver<i32>)> {
         self.0.state.lock().starting += 1;
         let spawned = sys::spawn(child);
         let mut state = self.0.state.lock();

@@ -13,7 +13,7 @@ use pyro_proto::{ByteString, ExecRequest};
 use tokio::sync::oneshot;
 
 use super::cgroup::Group;
-use super::place::Place;
+use super::place::{Membership, Place};
 use super::reaper::Reaper;
 use crate::error::{Doing, Error, Result};
 use crate::sys::{Child, Stage};
@@ -33,7 +33,7 @@ const DEFAULT_ENV: [(&[u8], &[u8]); 7] = [
 /// What to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// Its cgroup.
+    /// Whose it is.
     pub group: Group,
     /// Program and arguments.
     pub argv: &'a [ByteString],
@@ -108,8 +108,12 @@ pub fn launch(
     let cannot = NotStarted::unprepared;
     let plan = Plan::new(program).map_err(cannot)?;
     let inside = place.inside().ok_or(Error::HungUp).map_err(cannot)?;
-    let cgroup = place.cgroups().map(|cgroups| cgroups.create(program.group)).transpose();
-    let cgroup = cgroup.doing(|| "prepare the command".into()).map_err(cannot)?;
+    let joined = place.create(program.group);
+    let joined = joined.doing(|| "prepare the command".into()).map_err(cannot)?;
+    let (cgroup, mark) = match &joined {
+        Membership::Cgroup(file) => (Some(file.as_raw_fd()), None),
+        Membership::Mark(file) => (None, Some(file.as_raw_fd())),
+    };
     let pipe = pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into());
     let (report, report_end) = pipe.map_err(cannot)?;
     let child = Child {
@@ -118,7 +122,9 @@ pub fn launch(
         envp: plan.envp,
         cwd: plan.cwd,
         namespace: inside.namespace.as_ref().map(|fd| fd.as_raw_fd()),
-        cgroup: cgroup.as_ref().map(|file| file.as_raw_fd()),
+        cgroup,
+        mark,
+        confinement: inside.confinement.as_ref(),
         stdio: stdio.fds.map(|fd| fd.as_raw_fd()),
         terminal: stdio.terminal,
         report: report_end.as_raw_fd(),

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pyro_proto::{
-    Fetch, FetchBody, Fetched, FetchedBody, FrameError, GENERATION, GUEST_FRAME_LIMIT, HOST_PORT,
-    Hello, MAX_DATA, Role, Source, read_frame, write_frame,
+    AGENT_PORT, Fetch, FetchBody, Fetched, FetchedBody, FrameError, GENERATION, GUEST_FRAME_LIMIT,
+    HOST_PORT, Hello, MAX_DATA, Role, Source, read_frame, write_frame,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
-use tokio_vsock::{VsockAddr, VsockStream};
+use tokio_vsock::{VsockAddr, VsockListener, VsockStream};
 
 /// First and longest pause between attempts to reach the host.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -25,6 +25,12 @@ pub trait Dial: Send + Sync + 'static {
     fn dial(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
+/// How the host reaches the agent, too.
+pub trait Listen: Dial + Clone {
+    /// Takes the host's connections from now on. They end when the host can never come back.
+    fn listen(&self) -> io::Result<mpsc::Receiver<Self::Stream>>;
+}
+
 /// The host's vsock port of a real VM.
 #[derive(Debug, Clone, Copy)]
 pub struct Vsock;
@@ -34,6 +40,24 @@ impl Dial for Vsock {
 
     async fn dial(&self) -> io::Result<VsockStream> {
         VsockStream::connect(VsockAddr::new(tokio_vsock::VMADDR_CID_HOST, HOST_PORT)).await
+    }
+}
+
+impl Listen for Vsock {
+    fn listen(&self) -> io::Result<mpsc::Receiver<VsockStream>> {
+        let address = VsockAddr::new(tokio_vsock::VMADDR_CID_ANY, AGENT_PORT);
+        let listener = VsockListener::bind(address)?;
+        let (sender, streams) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                // A connection that failed on arrival is the host's to repeat.
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                if sender.send(stream).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(streams)
     }
 }
 

@@ -10,6 +10,7 @@
 //! A host that is gone makes readers wait; it never makes them fail.
 
 mod fs;
+mod handed;
 mod host;
 mod nodes;
 
@@ -22,7 +23,8 @@ use fuser::{Config, Session, SessionACL};
 use nix::mount::{MsFlags, mount};
 use pyro_format::{Mode, Mtime};
 
-pub use host::{Answer, Content, Dial, Vsock, reach};
+pub use handed::Handed;
+pub use host::{Answer, Content, Dial, Listen, Vsock, reach};
 
 use crate::error::{Doing, Result};
 

@@ -8,7 +8,7 @@ use pyro_proto::Base;
 
 use crate::error::{Doing, Result};
 use crate::sys;
-use crate::workspace::TOP;
+use crate::workspace::{Marking, TOP};
 
 /// The marks overlayfs left on a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +22,17 @@ pub enum Mark {
 }
 
 /// Reads the marks of a directory in the upper layer.
-pub fn mark(dir: BorrowedFd<'_>) -> Result<Mark> {
+pub fn mark(dir: BorrowedFd<'_>, marking: Marking) -> Result<Mark> {
+    let (opaque, redirect) = match marking {
+        Marking::Trusted => (c"trusted.overlay.opaque", c"trusted.overlay.redirect"),
+        Marking::User => (c"user.overlay.opaque", c"user.overlay.redirect"),
+    };
     let xattr = |name| sys::xattr(dir, name).doing(|| "read a mark of the upper layer".into());
     // Overlayfs looks for the redirect only where the directory is not opaque.
-    if xattr(c"trusted.overlay.opaque")?.as_deref() == Some(b"y") {
+    if xattr(opaque)?.as_deref() == Some(b"y") {
         return Ok(Mark::Opaque);
     }
-    Ok(xattr(c"trusted.overlay.redirect")?.map_or(Mark::Plain, Mark::Redirect))
+    Ok(xattr(redirect)?.map_or(Mark::Plain, Mark::Redirect))
 }
 
 /// What the directory `name` shows, given the lower directory (if any) that the directory around it

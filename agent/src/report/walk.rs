@@ -13,7 +13,7 @@ use super::base::{mark, resolve};
 use super::hash::{Hashed, Hashes, Scan, hash_file};
 use crate::beneath::{self, Kind};
 use crate::error::{Doing, Error, Result};
-use crate::workspace::Workspace;
+use crate::workspace::{Marking, Workspace};
 
 /// Bytes read at a time to hash a file.
 const BUFFER: usize = 256 << 10;
@@ -48,7 +48,7 @@ impl Level {
 
 /// What differs between the two walks.
 enum View<'a> {
-    Upper { hashes: &'a mut Hashes, scan: &'a Scan },
+    Upper { hashes: &'a mut Hashes, scan: &'a Scan, marking: Marking },
     Merged,
 }
 
@@ -66,7 +66,7 @@ pub fn upper(
     scan: &Scan,
     emit: &mut dyn FnMut(Change) -> Result<()>,
 ) -> Result<Counts> {
-    let view = View::Upper { hashes, scan };
+    let view = View::Upper { hashes, scan, marking: workspace.marking() };
     let mut walk = Walk { view, emit, counts: Counts::default(), buffer: vec![0; BUFFER] };
     match workspace.upper_top()? {
         Some(top) => walk.run(top, Some(TreePath::root()), Base::Same)?,
@@ -156,7 +156,9 @@ impl Walk<'_> {
         let opened = beneath::open_dir(&level.dir, bytes);
         let Some(dir) = unless_gone(opened, bytes, "open")? else { return Ok(None) };
         let (base, lower) = match self.view {
-            View::Upper { .. } => resolve(mark(dir.as_fd())?, level.lower.as_ref(), &name),
+            View::Upper { marking, .. } => {
+                resolve(mark(dir.as_fd(), marking)?, level.lower.as_ref(), &name)
+            }
             View::Merged => (Base::Empty, None),
         };
         let stat = fstat(&dir).doing(|| format!("look at '{name}'"))?;
@@ -173,7 +175,7 @@ impl Walk<'_> {
         let open = || openat(&level.dir, bytes, flags, Mode::empty());
         let buffer = &mut self.buffer[..];
         let hashed = match &mut self.view {
-            View::Upper { hashes, scan } => hashes.hash(scan, stat, open, buffer),
+            View::Upper { hashes, scan, .. } => hashes.hash(scan, stat, open, buffer),
             View::Merged => open().and_then(|fd| hash_file(fd, buffer)),
         };
         let Some(hashed) = unless_gone(hashed, bytes, "read")? else { return Ok(()) };

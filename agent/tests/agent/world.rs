@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use pyro_agent::exec::{Cgroups, Execs, Inside, Place};
+use pyro_agent::exec::{Cgroups, Execs, Groups, Inside, Marks, Place};
 use pyro_agent::lower::Content;
 use pyro_agent::push::{Pushes, recover};
 use pyro_agent::serve::{Agent, serve};
 use pyro_agent::shell::Shells;
-use pyro_agent::workspace::{Places, Workspace};
+use pyro_agent::workspace::{Marking, Places, Workspace};
 use pyro_format::Mode;
 use pyro_proto::{Call, Change, Reply, ReportEnd, Source, Welcome, read_frame, write_frame};
 use tokio::io::DuplexStream;
@@ -99,6 +99,7 @@ impl World {
             lower: dir.path().join("lower"),
             merged: dir.path().join("merged"),
             scratch: dir.path().join("scratch"),
+            marking: Marking::Trusted,
         };
         let Item::Dir { mode, mtime, .. } = baseline else { panic!("the top is a directory") };
         let welcome = Welcome {
@@ -111,9 +112,11 @@ impl World {
         let content = Content::start(InProcess(host.clone()));
         let workspace = Workspace::mount(&places, &content, &welcome).unwrap();
         recover(&workspace).unwrap();
-        let cgroups = Cgroups::new(test_cgroup()).ok();
+        let groups = Cgroups::new(test_cgroup())
+            .map_or_else(|_| Groups::Marks(Marks::default()), Groups::Cgroups);
         let terminals = std::fs::File::open("/dev/pts").unwrap().into();
-        let place = Arc::new(Place::new(Inside { namespace: None, terminals }, cgroups));
+        let inside = Inside { namespace: None, terminals, confinement: None };
+        let place = Arc::new(Place::new(inside, groups));
         let execs = Execs::new(place.clone(), dir.path().join("spool")).unwrap();
         Arc::new(Agent {
             workspace: Arc::new(workspace),

@@ -22,7 +22,8 @@ pub struct MachineArgs {
     /// private addresses stay out of its reach
     #[arg(long)]
     pub network: bool,
-    /// Where no VM can run, run without one: weaker isolation, shown as `execution_mode`
+    /// Where no VM can run (or PYRO_BACKEND=host-compat is set), run commands without one, in
+    /// namespaces of this machine's kernel: weaker isolation, `host_compat` in `execution_mode`
     #[arg(long)]
     pub allow_host_compat: bool,
 }

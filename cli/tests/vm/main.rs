@@ -2,6 +2,7 @@
 
 mod apply;
 mod attach;
+mod backends;
 mod bad_input;
 mod confinement;
 mod crash;
@@ -11,6 +12,7 @@ mod disk;
 mod docs;
 mod export;
 mod git;
+mod host_compat;
 mod hostile;
 mod kernel;
 mod main_job;

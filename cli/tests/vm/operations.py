@@ -15,7 +15,9 @@ import time
 SEED, TOP, GO, DONE = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 OPERATIONS = int(sys.argv[5])
 ANY_MODE = sys.argv[6] == "any"
-ILL = {errno.EIO, errno.EXDEV, errno.ESTALE, errno.ENOSPC, errno.EUCLEAN}
+# Where directories of the lower layer cannot be renamed, they are copied.
+COPIES = sys.argv[7] == "copies"
+ILL = {errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EUCLEAN} | (set() if COPIES else {errno.EXDEV})
 NAMES = ["a", "b", "c", "d", "f0", "f1", "f2", "new", "n\u00e9w", "with space", "line\nbreak", "\udcff"]
 
 pick = random.Random(SEED)
@@ -108,38 +110,49 @@ def same_bytes_again():
         file.write(old)
 
 
+def move(old, new):
+    try:
+        os.rename(old, new)
+    except OSError as error:
+        if error.errno != errno.EXDEV or not COPIES:
+            raise
+        # As mv does.
+        shutil.copytree(old, new, symlinks=True)
+        shutil.rmtree(old)
+
+
 def rename():
     old, new = anything(), place()
     yield old, new
-    os.rename(old, new)
+    move(old, new)
 
 
 def rename_dir():
     old, new = pick.choice(tree()[0][1:]), place()
     yield old, new
-    os.rename(old, new)
+    move(old, new)
 
 
 def rename_and_back():
     old, new = anything(), place() + ".away"
     yield old, new
-    os.rename(old, new)
+    move(old, new)
     if pick.random() < 0.5 and os.path.isdir(new):
         with fresh(os.path.join(new, "while away")) as file:
             file.write(content())
-    os.rename(new, old)
+    move(new, old)
 
 
 def swap():
     one, two = anything(), anything()
     yield one, two
     aside = os.path.join(TOP, ".aside")
-    os.rename(one, aside)
+    move(one, aside)
     try:
-        os.rename(two, one)
-        os.rename(aside, two)
+        move(two, one)
+        move(aside, two)
     except OSError:
-        os.rename(aside, one)
+        move(aside, one)
         raise
 
 

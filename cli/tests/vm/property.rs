@@ -42,16 +42,16 @@ fn the_change_report_gives_the_tree_that_a_full_scan_sees() {
     let first = number("PYRO_PROPERTY_SEED", now.as_micros() as u64 % 1_000_000_000);
     for seed in first..first + number("PYRO_PROPERTY_CASES", 2) {
         eprintln!("PYRO_PROPERTY_SEED={seed}");
-        case(seed, number("PYRO_PROPERTY_ROUNDS", 4));
+        case(&Home::new(), seed, number("PYRO_PROPERTY_ROUNDS", 4));
     }
 }
 
-fn case(seed: u64, rounds: u64) {
-    let home = Home::new();
+/// Some rounds of random operations on a random tree.
+pub fn case(home: &Home, seed: u64, rounds: u64) {
     let tree = home.scratch("seed");
     python(SEED_TREE, [seed.to_string().as_ref(), tree.as_os_str()]);
     let id = home.workspace(&tree);
-    let mut player = Player::start(&home, &id, seed);
+    let mut player = Player::start(home, &id, seed);
     for round in 0..rounds {
         player.go();
         let quick = home.json(["workspace", "diff", &id]);
@@ -61,7 +61,7 @@ fn case(seed: u64, rounds: u64) {
         let exported =
             home.json(["workspace", "export", &id, ".", "--output", output.to_str().unwrap()]);
         assert_eq!(exported["tree"], quick["tree"], "round {round}");
-        let mut guest = Listing::guest(&home, &id).storable();
+        let mut guest = Listing::guest(home, &id).storable();
         // No other bits ever leave a workspace.
         for item in guest.0.values_mut().filter(|item| item.mode != "-") {
             let mode = u32::from_str_radix(&item.mode, 8).unwrap();
@@ -97,6 +97,7 @@ impl<'h> Player<'h> {
         let script = home
             .command(["workspace", "exec", workspace, "--", "python3", "-c", OPERATIONS])
             .args([&seed.to_string(), "/workspace", "/tmp/go", "/tmp/done", "60", modes])
+            .arg(if home.backend() == Some("host-compat") { "copies" } else { "renames" })
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .spawn()

@@ -103,7 +103,8 @@ fn a_snapshot_is_compared_with_exported_and_gone_back_to() {
     home.json(["workspace", "start", &id]);
     assert_eq!(paths(&home.json(["workspace", "diff", &id])), changed(&[("added", "y")]));
     let scratches = fs::read_dir(home.path().join("workspaces").join(&id)).unwrap();
-    let scratches = scratches.flatten().filter(|e| e.path().extension() == Some("img".as_ref()));
+    let is_scratch = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b"scratch");
+    let scratches = scratches.flatten().filter(|entry| is_scratch(&entry.file_name()));
     assert_eq!(scratches.count(), 1, "the disks of earlier sandboxes are gone");
 
     home.json(["workspace", "snapshot", "delete", &id, "first"]);

@@ -36,9 +36,17 @@ fn environments() -> &'static Path {
     })
 }
 
+/// What the installed `pyro` says of this machine.
+pub fn doctor() -> Value {
+    let told = pyro().args(["doctor", "--json"]).env("PYRO_HOME", environments()).output();
+    serde_json::from_slice(&told.expect("pyro runs").stdout).expect("a document")
+}
+
 /// A home with its daemon; both are gone when dropped.
 pub struct Home {
     dir: tempfile::TempDir,
+    /// Every workspace's backend, where it is not left to pyro.
+    backend: Option<String>,
 }
 
 impl Home {
@@ -50,11 +58,23 @@ impl Home {
     /// The same on the file system of `dir`.
     pub fn new_in(dir: &Path) -> Self {
         let dir = tempfile::tempdir_in(dir).expect("a temporary directory");
-        let home = Self { dir };
+        let home = Self { dir, backend: std::env::var("PYRO_TEST_BACKEND").ok() };
         fs::create_dir(home.path()).expect("the home is new");
         symlink(environments().join("environments"), home.path().join("environments"))
             .expect("the home is empty");
         home
+    }
+
+    /// An empty home in which everything runs on this backend.
+    pub fn on(backend: &str) -> Self {
+        let mut home = Self::new();
+        home.backend = Some(backend.to_owned());
+        home
+    }
+
+    /// The backend that everything runs on, if it is not left to pyro.
+    pub fn backend(&self) -> Option<&str> {
+        self.backend.as_deref()
     }
 
     /// `PYRO_HOME`.
@@ -70,6 +90,20 @@ impl Home {
     /// A command in this home.
     pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = pyro();
+        let mut args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        if let Some(backend) = &self.backend {
+            command.env("PYRO_BACKEND", backend);
+            let makes = match args.first().and_then(|word| word.to_str()) {
+                Some("run" | "here") => Some(1),
+                Some("workspace" | "vm") if args.get(1).is_some_and(|word| word == "create") => {
+                    Some(2)
+                }
+                _ => None,
+            };
+            if let Some(at) = makes.filter(|_| backend == "host-compat") {
+                args.insert(at, "--allow-host-compat".into());
+            }
+        }
         command.args(args).env("PYRO_HOME", self.path()).stdin(Stdio::null());
         command
     }

@@ -30,6 +30,11 @@ pub enum Event {
         /// All there is to do, when known.
         total: Option<u64>,
     },
+    /// Something that a person must be told, whatever the call is about.
+    Warning {
+        /// A sentence.
+        message: String,
+    },
     /// A command has started: who is cut off can attach to it again.
     Started {
         /// Its workspace.

@@ -5,6 +5,7 @@ mod origin;
 mod prune;
 mod pull;
 mod record;
+mod rootfs;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@
 //!   pull.lock                       held by the one pull or prune that may write here
 //!   tmp/<random>/                   half-built things; whatever is found here under the lock is garbage
 //!   debian%3A12/current             digest of the installed image
-//!   debian%3A12/<digest>/           root.erofs, environment.json
+//!   debian%3A12/<digest>/           root.erofs, environment.json; rootfs/, the same as a directory
 //!   kernels/<version>/              vmlinux, modules/*.ko, kernel.json
 //!   scratch/ext4-….img              formatted sparse disk that every workspace's scratch is cloned from
 //! ```

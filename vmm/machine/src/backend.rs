@@ -1,5 +1,7 @@
 //! The programs that can run a machine, behind one trait.
 
+mod bwrap;
+mod cgroup;
 mod probe;
 mod program;
 mod qemu;
@@ -9,9 +11,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 
-use crate::vsock::{MissingService, VsockDevice};
-use crate::{BackendKind, MachineSpec, Result};
+use crate::vsock::MissingService;
+use crate::{BackendKind, Error, MachineSpec, Result};
 
+pub(crate) use cgroup::remove_left as remove_cgroup;
+
+pub use bwrap::{SandboxFacts, sandbox_facts};
 pub use probe::{Verdict, probe_kvm};
 pub use program::{QemuFacts, has_user_networking, qemu_facts};
 
@@ -31,7 +36,7 @@ pub(crate) struct RunningVm {
     /// Reads as end-of-file once the VMM has set itself up.
     pub(crate) ready: OwnedFd,
     /// Serves `vsock` until dropped.
-    pub(crate) device: VsockDevice,
+    pub(crate) device: Box<dyn Send>,
 }
 
 /// The backend of a kind.
@@ -39,5 +44,25 @@ pub(crate) fn of(kind: BackendKind) -> Box<dyn Backend> {
     match kind {
         BackendKind::QemuKvm => Box::new(qemu::Qemu { accel: qemu::Accel::Kvm }),
         BackendKind::QemuTcg => Box::new(qemu::Qemu { accel: qemu::Accel::Tcg }),
+        BackendKind::HostCompat => Box::new(bwrap::Bwrap),
     }
+}
+
+/// Refuses a machine whose backend is not installed, or cannot give it a network that it wants.
+pub(crate) fn check(spec: &MachineSpec) -> Result<()> {
+    match spec.backend {
+        BackendKind::QemuKvm | BackendKind::QemuTcg => {
+            qemu_facts()?;
+            if spec.network && !has_user_networking()? {
+                return Err(Error::NetworkUnsupported);
+            }
+        }
+        BackendKind::HostCompat => {
+            sandbox_facts()?;
+            if spec.network {
+                return Err(Error::SandboxNetwork);
+            }
+        }
+    }
+    Ok(())
 }

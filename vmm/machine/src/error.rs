@@ -21,6 +21,21 @@ pub enum Error {
     /// The specification asks for a network, and QEMU has none to give.
     #[error("QEMU was built without user-mode networking")]
     NetworkUnsupported,
+    /// No bubblewrap on the search path.
+    #[error("bubblewrap (bwrap) is not installed")]
+    SandboxMissing,
+    /// The system lets bubblewrap make no namespaces.
+    #[error("this system does not let bubblewrap make a sandbox: {reason}")]
+    SandboxRefused {
+        /// What bubblewrap said.
+        reason: String,
+    },
+    /// A sandbox serves its workspace by FUSE.
+    #[error("/dev/fuse cannot be used")]
+    FuseRefused(#[source] io::Error),
+    /// The specification asks for a network in a sandbox.
+    #[error("a workspace without a VM (host-compat) cannot have a network")]
+    SandboxNetwork,
     /// A number of the specification is out of range.
     #[error("{what} must be {range}, not {value}")]
     OutOfRange {

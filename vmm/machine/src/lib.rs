@@ -16,6 +16,7 @@
 mod backend;
 mod console;
 mod error;
+mod handover;
 mod machine;
 mod network;
 mod process;
@@ -25,7 +26,9 @@ mod spec;
 mod sys;
 mod vsock;
 
-pub use backend::{QemuFacts, Verdict, has_user_networking, probe_kvm, qemu_facts};
+pub use backend::{
+    QemuFacts, SandboxFacts, Verdict, has_user_networking, probe_kvm, qemu_facts, sandbox_facts,
+};
 pub use error::{Error, Result};
 pub use machine::{Machine, MachineState};
 pub use network::{GATEWAY_IP, GUEST_IP, GUEST_PREFIX, NAMESERVER_IP};

@@ -17,7 +17,7 @@ use crate::process::{ProcessId, boot_id};
 use crate::records::{self, Exit, ShimRecord};
 use crate::shim::Report;
 use crate::vsock::{SOCKET, SocketDir};
-use crate::{Error, MachineSpec, Result, sys};
+use crate::{Error, MachineSpec, Result, backend, sys};
 
 /// How long the VMM may take to set itself up; a busy host takes its time.
 const LAUNCH: Duration = Duration::from_secs(60);
@@ -59,16 +59,13 @@ impl Machine {
     /// that is added as the last argument.
     ///
     /// # Errors
-    /// A specification that makes no sense, a missing file or QEMU, one without the network that is
-    /// asked for, a machine that runs already,
+    /// A specification that makes no sense, a missing file or program, a network that the backend cannot
+    /// give, a machine that runs already,
     /// or [`Error::BootFailed`] with what the shim said. Nothing is left running then. Dropping the
     /// future half-way may leave a machine that runs: `stop` ends it.
     pub async fn launch(dir: &Path, spec: &MachineSpec, shim_argv: &[OsString]) -> Result<Machine> {
         spec.validate()?;
-        crate::qemu_facts()?;
-        if spec.network && !crate::has_user_networking()? {
-            return Err(Error::NetworkUnsupported);
-        }
+        backend::check(spec)?;
         let spec = spec.absolute()?;
         let dir = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
         let machine = Machine::open(&dir);
@@ -263,7 +260,7 @@ impl Machine {
         for name in [records::SHIM, SOCKET] {
             records::remove(&self.dir, name)?;
         }
-        Ok(())
+        backend::remove_cgroup(&self.dir)
     }
 
     /// What a shim wrote to its log before it went without a report.

@@ -18,6 +18,8 @@ pub(crate) const SPEC: &str = "spec.json";
 pub(crate) const SHIM: &str = "shim.json";
 /// How the machine ended.
 pub(crate) const EXIT: &str = "exit.json";
+/// The cgroup of a sandbox that has one.
+pub(crate) const CGROUP: &str = "cgroup.json";
 /// What the guest's serial console printed, bounded.
 pub(crate) const CONSOLE: &str = "console.log";
 /// What the shim and the VMM complained about, bounded.

@@ -15,14 +15,22 @@ pub enum BackendKind {
     QemuKvm,
     /// QEMU's microvm with translated code: works everywhere, slower.
     QemuTcg,
+    /// No machine: namespaces of the host's kernel, made by bubblewrap.
+    HostCompat,
 }
 
 impl BackendKind {
+    /// The backend that `PYRO_BACKEND` calls so: as in `spec.json`.
+    pub fn named(name: &str) -> Option<BackendKind> {
+        serde_json::from_value(name.into()).ok()
+    }
+
     /// The name users see, such as `qemu-tcg`.
     pub fn name(self) -> &'static str {
         match self {
             BackendKind::QemuKvm => "qemu-kvm",
             BackendKind::QemuTcg => "qemu-tcg",
+            BackendKind::HostCompat => "host_compat",
         }
     }
 }
@@ -32,16 +40,16 @@ impl BackendKind {
 pub struct MachineSpec {
     /// Who runs it.
     pub backend: BackendKind,
-    /// The kernel, an ELF `vmlinux` with a PVH entry.
+    /// The kernel, an ELF `vmlinux` with a PVH entry. A sandbox has none.
     #[serde(with = "os_text")]
     pub kernel: PathBuf,
-    /// The initramfs with the guest agent.
+    /// The initramfs with the guest agent; of a sandbox the agent itself, an executable.
     #[serde(with = "os_text")]
     pub initrd: PathBuf,
-    /// The environment's image, read-only: `/dev/vda` of the guest.
+    /// The environment's image, read-only: `/dev/vda` of the guest. Of a sandbox a directory.
     #[serde(with = "os_text")]
     pub root_image: PathBuf,
-    /// The scratch disk, raw and writable: `/dev/vdb` of the guest.
+    /// The scratch disk, raw and writable: `/dev/vdb` of the guest. Of a sandbox a directory.
     #[serde(with = "os_text")]
     pub scratch: PathBuf,
     /// Virtual processors, 1 to 64.

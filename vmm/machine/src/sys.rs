@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -63,13 +63,11 @@ impl Confinement {
         }
     }
 
-    /// Bounds what it can use up (setrlimit(2)). A core dump would hold the guest's memory.
+    /// Bounds what it can use up (setrlimit(2)).
     fn limit(self) -> io::Result<()> {
-        for (resource, most) in [
-            (Resource::Core, 0),
-            (Resource::As, self.address_space),
-            (Resource::Fsize, self.file_size),
-        ] {
+        for (resource, most) in
+            [(Resource::As, self.address_space), (Resource::Fsize, self.file_size)]
+        {
             let limit = Rlimit { current: Some(most), maximum: Some(most) };
             rustix::process::setrlimit(resource, limit)?;
         }
@@ -119,13 +117,29 @@ pub(crate) struct Identity {
 }
 
 /// Makes the child die with the calling *thread*, take no blocked signal along, keep the
-/// descriptors `keep` open under their numbers, and be confined.
-pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: Confinement) {
+/// descriptors `keep` open under their numbers, and be confined, unless it confines itself,
+/// and join the cgroup whose `cgroup.procs` is given.
+pub(crate) fn bind_child(
+    command: &mut Command,
+    keep: Vec<RawFd>,
+    confinement: Option<Confinement>,
+    cgroup: Option<OwnedFd>,
+) {
     let parent = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     let setup = move || {
-        confinement.separate();
-        confinement.limit()?;
-        if let Some(Identity { uid, gid }) = confinement.identity {
+        if let Some(procs) = &cgroup {
+            rustix::io::write(procs, b"0")?;
+        }
+        if let Some(confinement) = confinement {
+            confinement.separate();
+            confinement.limit()?;
+        }
+        // A dump would hold the guest's memory.
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        rustix::process::setrlimit(Resource::Core, none)?;
+        if let Some(Identity { uid, gid }) =
+            confinement.and_then(|confinement| confinement.identity)
+        {
             // SAFETY: plain system calls on integers; an empty group list needs no pointer.
             let done = unsafe {
                 libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) == 0
@@ -156,6 +170,12 @@ pub(crate) fn bind_child(command: &mut Command, keep: Vec<RawFd>, confinement: C
     // SAFETY: between fork and exec the closure makes async-signal-safe system calls only and
     // allocates nothing.
     unsafe { command.pre_exec(setup) };
+}
+
+/// Has the runtime say when a descriptor can be read from or written to.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open, and is the same descriptor, for as long as it exists.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
 
 /// Waits until a descriptor is readable.

@@ -20,6 +20,10 @@ mod device_tests;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use connection::{HELLO_MAX, parse_hello};
 pub(crate) use device::VsockDevice;
 pub(crate) use dir::SocketDir;
-pub(crate) use mux::{MissingService, SOCKET};
+pub(crate) use mux::{
+    ACCEPT_PAUSE, DIAL_EVERY, DIAL_FOR, HANDSHAKE, HOOK_EVERY, MAX_GUEST, MAX_HOST, MissingService,
+    SOCKET,
+};

@@ -29,8 +29,19 @@ use crate::workspace::{Workspace, log};
 /// Makes the call `name` with the arguments in `body`. One about a workspace or VM ends at the end
 /// of that one's time.
 pub async fn dispatch(server: &Server, name: &str, body: &[u8], events: &Events) -> Result<Value> {
+    let subject = subject(&server.manager, name, body);
+    let unisolated = match (&subject, name) {
+        (Some(workspace), _) => workspace.is_unisolated(),
+        (None, WorkspaceList::NAME | VmList::NAME) => {
+            server.manager.workspaces().iter().any(|workspace| workspace.is_unisolated())
+        }
+        _ => false,
+    };
+    if unisolated {
+        events.warn_of_host_compat().await;
+    }
     let work = make(server, name, body, events);
-    match subject(&server.manager, name, body) {
+    match subject {
         Some(workspace) => workspace.in_its_time(work).await,
         None => work.await,
     }

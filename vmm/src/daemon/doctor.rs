@@ -15,6 +15,7 @@ pub async fn examine(manager: &Manager) -> Result<DoctorReply> {
     let mut checks = vec![qemu()];
     checks.extend(network());
     checks.extend(tools());
+    checks.push(host_compat().await?);
     checks.push(space(manager));
     let (environment, execution_mode, kvm) = guests(manager).await?;
     checks.push(environment);
@@ -57,6 +58,28 @@ fn network() -> Option<Check> {
         Err(_) => return None,
     };
     Some(check("network", status, message.to_owned(), hint))
+}
+
+/// Whether workspaces without a VM would work. Nobody needs them where a VM runs, so this is never a
+/// failure.
+async fn host_compat() -> Result<Check> {
+    let tried = blocking(|_| Ok(pyro_machine::sandbox_facts())).await?;
+    let name = "host-compat";
+    Ok(match tried {
+        Ok(facts) => {
+            let freezes = if facts.freezes { "can" } else { "cannot (no cgroup v2)" };
+            let message = format!(
+                "{} ({}) works, commands {freezes} be frozen; used only with --allow-host-compat",
+                facts.version,
+                facts.path.display()
+            );
+            check(name, CheckStatus::Ok, message, None)
+        }
+        Err(error) => {
+            let body = crate::error::Error::from(error).to_body();
+            check(name, CheckStatus::Warning, body.message, body.hint)
+        }
+    })
 }
 
 fn tools() -> Vec<Check> {
@@ -106,10 +129,11 @@ async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Chec
     };
     let names: Vec<_> = installed.iter().map(|e| e.name.as_str()).collect();
     let environment = check("environment", CheckStatus::Ok, names.join(", "), None);
-    let plan = match manager.boot_plan(&first.name, None).await {
-        Ok(plan) => plan,
-        // QEMU is missing: its own check says so.
-        Err(_) => return Ok((environment, None, None)),
+    // Without QEMU, of which its own check tells, there is nothing to find out.
+    let (Ok(_), Ok(plan)) =
+        (pyro_machine::qemu_facts(), manager.boot_plan(&first.name, None).await)
+    else {
+        return Ok((environment, None, None));
     };
     let kernel = &plan.environment.kernel.vmlinux;
     let cache = manager.home().cache();

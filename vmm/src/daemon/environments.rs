@@ -83,6 +83,7 @@ fn pruned(manager: &Manager, report: PruneReport) -> Result<EnvironmentPruneRepl
             PrunedKind::Image => "image",
             PrunedKind::Cache => "the image, to be made again, of",
             PrunedKind::Kernel => "kernel",
+            PrunedKind::Rootfs => "directory of image",
             PrunedKind::Leftover => "leftover",
         };
         let digest = pruned.digest.map(|digest| format!(" {digest}")).unwrap_or_default();

@@ -3,19 +3,23 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pyro_format::escape;
-use pyro_image::Environment;
-use pyro_machine::{GATEWAY_IP, GUEST_IP, GUEST_PREFIX, Machine, MachineSpec, NAMESERVER_IP};
+use pyro_image::{Catalog, Environment};
+use pyro_machine::{
+    BackendKind, GATEWAY_IP, GUEST_IP, GUEST_PREFIX, Machine, MachineSpec, NAMESERVER_IP,
+};
 use pyro_proto::{Booted, Call, HOST_PORT};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Workspace, locked};
+use crate::agent;
 use crate::error::{Error, Result};
+use crate::events::blocking;
 use crate::guest::door::{Boot, Door};
 use crate::guest::link::ask;
 
@@ -33,11 +37,27 @@ pub struct BootPlan {
     /// Root image and kernel.
     pub environment: Environment,
     /// The initramfs with the agent.
-    pub initrd: std::path::PathBuf,
+    pub initrd: PathBuf,
+    /// Where the environment is, as a directory, too.
+    pub catalog: Arc<Catalog>,
+    /// Where the agent itself is.
+    pub cache: PathBuf,
     /// Program and arguments that run a shim.
     pub shim_argv: Vec<OsString>,
     /// Program and arguments that run a daemon.
     pub daemon_argv: Vec<OsString>,
+}
+
+impl BootPlan {
+    /// The agent and the environment as this backend takes them.
+    async fn files(&self, backend: BackendKind) -> Result<(PathBuf, PathBuf)> {
+        if backend != BackendKind::HostCompat {
+            return Ok((self.initrd.clone(), self.environment.root_image.clone()));
+        }
+        let (catalog, cache) = (self.catalog.clone(), self.cache.clone());
+        let environment = self.environment.clone();
+        blocking(move |_| Ok((agent::executable(&cache)?, catalog.rootfs(&environment)?))).await
+    }
 }
 
 impl Workspace {
@@ -78,6 +98,11 @@ impl Workspace {
         }
     }
 
+    /// Whether it has no VM.
+    pub fn is_unisolated(&self) -> bool {
+        self.record().backend == BackendKind::HostCompat
+    }
+
     /// Starts the machine before it is known what for: its guest boots and then waits for [`boot`].
     ///
     /// [`boot`]: Self::boot
@@ -93,11 +118,12 @@ impl Workspace {
     async fn launch(self: &Arc<Self>, plan: &BootPlan) -> Result<mpsc::Receiver<Boot>> {
         self.sweep_resets();
         let record = self.record();
+        let (initrd, root_image) = plan.files(record.backend).await?;
         let spec = MachineSpec {
             backend: record.backend,
             kernel: plan.environment.kernel.vmlinux.clone(),
-            initrd: plan.initrd.clone(),
-            root_image: plan.environment.root_image.clone(),
+            initrd,
+            root_image,
             scratch: self.scratch(),
             vcpu_count: record.vcpu_count,
             mem_mib: record.mem_mib,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use pyro_api::{SeedMode, WorkspaceCreate, WorkspaceInfo, WorkspaceSeed};
 use pyro_format::BaselineId;
 use pyro_image::SCRATCH_MIB;
+use pyro_machine::BackendKind;
 use pyro_proto::GENERATION;
 use pyro_store::{IngestOptions, IngestSource, Pin};
 
@@ -95,7 +96,14 @@ impl Manager {
         check_options(call)?;
         events.progress("prepare", &call.environment, 0, None);
         let plan = self.boot_plan(&call.environment, image).await?;
+        let backend = self.choose_backend(&plan, call.allow_host_compat).await?;
+        if backend == BackendKind::HostCompat {
+            events.warn_of_host_compat().await;
+        }
         if call.network {
+            if backend == BackendKind::HostCompat {
+                return Err(pyro_machine::Error::SandboxNetwork.into());
+            }
             plan.environment.check_network()?;
         }
         Ok(plan)
@@ -129,7 +137,7 @@ impl Manager {
         plan: &BootPlan,
         seeded: Seeded,
     ) -> Result<Unborn> {
-        let backend = self.choose_backend(plan).await?;
+        let backend = self.choose_backend(plan, call.allow_host_compat).await?;
         let record = Record {
             schema: Record::SCHEMA,
             phase: Phase::Creating,
@@ -175,9 +183,13 @@ impl Manager {
         }
     }
 
-    /// Makes an empty scratch disk of this size in this file.
-    pub(super) async fn make_scratch(&self, scratch: PathBuf, mib: u32) -> Result<()> {
-        let catalog = self.catalog();
+    /// Makes an empty scratch disk in this file; without a VM a directory, which has no size.
+    pub(super) async fn make_scratch(&self, scratch: PathBuf, record: &Record) -> Result<()> {
+        if record.backend == BackendKind::HostCompat {
+            let made = fs::DirBuilder::new().mode(0o700).create(&scratch);
+            return made.map_err(Error::io("create", scratch));
+        }
+        let (catalog, mib) = (self.catalog(), record.disk_mib);
         blocking(move |_| Ok(catalog.make_scratch(&scratch, mib)?)).await
     }
 
@@ -229,7 +241,7 @@ impl Manager {
         let workspace = self.unlisted(record)?;
         let unborn = Unborn { manager: self.clone(), workspace: Some(workspace.clone()), ttl };
         self.insert(workspace.clone())?;
-        self.make_scratch(workspace.scratch(), workspace.record().disk_mib).await?;
+        self.make_scratch(workspace.scratch(), &workspace.record()).await?;
         Ok(unborn)
     }
 
@@ -247,7 +259,7 @@ impl Manager {
             ..like
         };
         let workspace = self.unlisted(record)?;
-        let made = self.make_scratch(workspace.scratch(), workspace.record().disk_mib).await;
+        let made = self.make_scratch(workspace.scratch(), &workspace.record()).await;
         made.inspect_err(|_| self.discard(workspace.clone()))?;
         Ok(workspace)
     }

@@ -1,6 +1,5 @@
 //! Stopping, starting and deleting a workspace.
 
-use std::fs;
 use std::sync::Arc;
 
 use pyro_api::WorkspaceInfo;
@@ -46,12 +45,7 @@ impl Manager {
         workspace.pull_plug().await?;
         workspace.settle_execs().await;
         let dir = workspace.dir.clone();
-        let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", dir)(error))
-            }
-            _ => Ok(()),
-        });
+        let removed = tokio::task::spawn_blocking(move || pyro_store::remove_tree(&dir));
         removed.await.map_err(|panic| Error::Panicked(panic.to_string()))??;
         self.count_expired(workspace);
         self.forget(&workspace.id());

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyro_api::{WorkspaceCreate, WorkspaceFork, WorkspaceInfo, WorkspaceReset};
+use pyro_machine::BackendKind;
 
 use super::Workspace;
 use super::capture::{BASELINE, Content};
@@ -18,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
 
-/// Name of the scratch disk's file, before its number and `.img`.
+/// Name of the scratch disk's file, before its number and `.img`; without a VM of a directory, before
+/// its number.
 const SCRATCH: &str = "scratch";
 /// Name of the log's directory, before its number.
 const LOG: &str = "log";
@@ -47,8 +49,8 @@ impl Manager {
             // A daemon that died here has left a disk.
             workspace.sweep_resets();
             let resets = workspace.record().resets + 1;
-            let scratch = workspace.dir.join(scratch_name(resets));
-            manager.make_scratch(scratch, record.disk_mib).await?;
+            let scratch = workspace.dir.join(scratch_name(resets, record.backend));
+            manager.make_scratch(scratch, &record).await?;
             workspace.pull_plug().await?;
             workspace.settle_execs().await;
             workspace.start_over(resets, tree)?;
@@ -83,7 +85,8 @@ impl Manager {
             disk_mib: Some(call.disk_mib.unwrap_or(record.disk_mib)),
             ttl_seconds: call.ttl_seconds,
             network: call.network.unwrap_or(record.network),
-            allow_host_compat: false,
+            // Who made the source was told.
+            allow_host_compat: record.backend == BackendKind::HostCompat,
         };
         let seeded = Seeded {
             tree: record.baseline_tree.into(),
@@ -100,9 +103,9 @@ impl Manager {
 }
 
 impl Workspace {
-    /// The scratch disk's file.
+    /// The scratch disk's file, or the directory in its place.
     pub fn scratch(&self) -> PathBuf {
-        self.dir.join(scratch_name(self.record().resets))
+        self.dir.join(scratch_name(self.record().resets, self.record().backend))
     }
 
     /// The command log's directory.
@@ -129,22 +132,22 @@ impl Workspace {
     /// Removes what earlier resets left: it is of no use, and may be large.
     pub(super) fn sweep_resets(&self) {
         let resets = self.record().resets;
-        let current = [scratch_name(resets), log_name(resets)];
+        let current = [scratch_name(resets, self.record().backend), log_name(resets)];
         let Ok(names) = fs::read_dir(&self.dir) else { return };
         for name in names.flatten().map(|entry| entry.file_name()) {
             let Some(text) = name.to_str() else { continue };
             let ours = text.starts_with(SCRATCH) || text == LOG || text.starts_with("log-");
             if ours && !current.iter().any(|current| current == text) {
-                let path = self.dir.join(&name);
                 // What cannot be removed now goes with the workspace.
-                let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+                let _ = pyro_store::remove_tree(&self.dir.join(&name));
             }
         }
     }
 }
 
-fn scratch_name(resets: u64) -> String {
-    format!("{SCRATCH}{}.img", number(resets))
+fn scratch_name(resets: u64, backend: BackendKind) -> String {
+    let kind = if backend == BackendKind::HostCompat { "" } else { ".img" };
+    format!("{SCRATCH}{}{kind}", number(resets))
 }
 
 fn log_name(resets: u64) -> String {

@@ -50,11 +50,14 @@ pub fn find_tool(name: &str) -> Result<PathBuf> {
     let found = env::split_paths(&search_path()).map(|dir| dir.join(name)).find(runs);
     found.ok_or_else(|| Error::ToolMissing {
         tool: name.to_owned(),
-        package: TOOLS
-            .iter()
-            .find(|tool| tool.name == name)
-            .map_or(name, |tool| tool.package)
-            .to_owned(),
+        package: match name {
+            "fsck.erofs" => "erofs-utils".to_owned(),
+            _ => TOOLS
+                .iter()
+                .find(|tool| tool.name == name)
+                .map_or(name, |tool| tool.package)
+                .to_owned(),
+        },
     })
 }
 

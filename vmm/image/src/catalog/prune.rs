@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Catalog;
 use super::record::{IMAGE, Record};
+use super::rootfs::ROOTFS;
 use crate::kernel::store;
 use crate::recipe;
 use crate::{Error, ImageDigest, Result, Silent, durable};
@@ -24,6 +25,8 @@ pub enum PrunedKind {
     Cache,
     /// A kernel that no image needs.
     Kernel,
+    /// The directory made from an image for workspaces without a VM; it is made again when needed.
+    Rootfs,
     /// What a killed pull left.
     Leftover,
 }
@@ -56,8 +59,9 @@ pub struct PruneReport {
 
 impl Catalog {
     /// Removes images that are neither the newest of their environment nor among `in_use`, kernels that
-    /// no remaining image needs, and leftovers of killed pulls; with `caches` also images that can be made
-    /// again and are not among `in_use`. With `dry_run` it only says which.
+    /// no remaining image needs, directories of images that no workspace uses, and leftovers of killed
+    /// pulls; with `caches` also images that can be made again and are not among `in_use`. With `dry_run`
+    /// it only says which.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -99,6 +103,11 @@ impl Catalog {
                 let baseline = origin.map(|origin| origin.baseline.clone());
                 let used = in_use.contains(&digest);
                 if current == Some(digest) || used {
+                    let rootfs = path.join(ROOTFS);
+                    if !used && rootfs.is_dir() {
+                        let name = environment.clone();
+                        plan.push(planned(PrunedKind::Rootfs, name, Some(digest), rootfs)?);
+                    }
                     match record {
                         Ok(record) => _ = kernels_in_use.insert(record.kernel_version),
                         Err(_) => keep_kernels = true,

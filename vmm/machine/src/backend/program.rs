@@ -30,7 +30,7 @@ pub struct QemuFacts {
 pub fn qemu_facts() -> Result<QemuFacts> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.get_or_insert_default().facts(find()?)
+    known.get_or_insert_default().facts(find_qemu()?)
 }
 
 /// Whether QEMU was built with user-mode networking.
@@ -38,7 +38,7 @@ pub fn qemu_facts() -> Result<QemuFacts> {
 /// # Errors
 /// As [`qemu_facts`].
 pub fn has_user_networking() -> Result<bool> {
-    let path = find()?;
+    let path = find_qemu()?;
     let broken = |source| Error::QemuBroken { path: path.clone(), source };
     let output =
         Command::new(&path).args(["-M", "none", "-netdev", "help"]).output().map_err(broken)?;
@@ -46,14 +46,19 @@ pub fn has_user_networking() -> Result<bool> {
     Ok(text.lines().any(|line| line.trim() == "user"))
 }
 
-/// The program's path.
-pub(super) fn find() -> Result<PathBuf> {
+/// QEMU's path.
+pub(super) fn find_qemu() -> Result<PathBuf> {
+    find(PROGRAM).ok_or(Error::QemuMissing)
+}
+
+/// A program on the search path.
+pub(super) fn find(name: &str) -> Option<PathBuf> {
     let runs = |path: &PathBuf| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
     let path =
         env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
-    env::split_paths(&path).map(|dir| dir.join(PROGRAM)).find(runs).ok_or(Error::QemuMissing)
+    env::split_paths(&path).map(|dir| dir.join(name)).find(runs)
 }
 
 /// Versions of programs that have run.

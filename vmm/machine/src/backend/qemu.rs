@@ -17,7 +17,7 @@ use crate::sys::{self, Confinement, Identity};
 use crate::vsock::{MissingService, SocketDir, VsockDevice};
 use crate::{Error, MachineSpec, Result, shim};
 
-use super::program::find;
+use super::program::find_qemu;
 use super::{Backend, RunningVm};
 
 /// Initcalls of a distribution kernel that a short-lived guest does without: kernel probes and the
@@ -72,7 +72,12 @@ impl Backend for Qemu {
         line.vsock(plug.vmm_end);
 
         let child = line.spawn()?;
-        Ok(RunningVm { child, console: Box::new(console), ready: plug.ready, device })
+        Ok(RunningVm {
+            child,
+            console: Box::new(console),
+            ready: plug.ready,
+            device: Box::new(device),
+        })
     }
 }
 
@@ -90,7 +95,7 @@ pub(crate) struct CommandLine {
 impl CommandLine {
     /// The machine itself, confined by QEMU's own system call filter.
     pub(crate) fn new(accel: Accel, vcpu_count: u32, mem_mib: u32) -> Result<CommandLine> {
-        let program = find()?;
+        let program = find_qemu()?;
         let mut command = Command::new(&program);
         let (accel_name, cpu) = match accel {
             Accel::Kvm => ("kvm", "host"),
@@ -206,7 +211,7 @@ impl CommandLine {
     /// Starts QEMU. It dies with the calling thread; its standard error is piped.
     pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
         let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
-        sys::bind_child(&mut self.command, keep, self.confinement);
+        sys::bind_child(&mut self.command, keep, Some(self.confinement), None);
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = sys::in_own_pids(|| self.command.spawn());
         spawned.map_err(Error::io("run", &self.program))

@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::packet::{MAX_PAYLOAD, Op, SHUTDOWN_BOTH, SHUTDOWN_RECV, SHUTDOWN_SEND};
 
-pub(crate) use hello::Hello;
+pub(crate) use hello::{HELLO_MAX, Hello, parse_hello};
 
 /// Bytes a guest may have on the way to one host socket; what Linux gives a vsock socket.
 pub(crate) const BUFFER: u32 = 256 * 1024;

@@ -21,23 +21,23 @@ pub(crate) const GUEST_CID: u64 = 3;
 pub(crate) const SOCKET: &str = "vsock";
 
 /// Streams opened by host clients; more wait in the listener's backlog.
-const MAX_HOST: usize = 1024;
+pub(crate) const MAX_HOST: usize = 1024;
 /// Streams opened by the guest; more are reset, so that a guest cannot lock the host out.
-const MAX_GUEST: usize = 512;
+pub(crate) const MAX_GUEST: usize = 512;
 /// Resets that belong to no stream. While this many wait, the guest's packets are left alone.
 const MAX_RESETS: usize = 256;
 
 /// How long a client may take for its CONNECT line, and the guest for its answer.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the guest may take to confirm a close (Linux waits as long).
 const LINGER: Duration = Duration::from_secs(8);
 /// How long the guest waits for a host service, and how often it is tried.
-const DIAL_FOR: Duration = Duration::from_secs(15);
-const DIAL_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const DIAL_FOR: Duration = Duration::from_secs(15);
+pub(crate) const DIAL_EVERY: Duration = Duration::from_millis(50);
 /// The shortest time between two calls of the missing-service hook.
-const HOOK_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const HOOK_EVERY: Duration = Duration::from_secs(3);
 /// Pause after `accept` ran out of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Host ports of streams opened by the host: no service listens up there.
 const EPHEMERAL: std::ops::Range<u32> = 1 << 30..1 << 31;

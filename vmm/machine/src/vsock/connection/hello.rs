@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::{Connection, Phase, recv, send};
 
 /// The longest `CONNECT <port>\n` is 19 bytes; what follows it in one read is kept.
-const HELLO_MAX: usize = 32;
+pub(crate) const HELLO_MAX: usize = 32;
 
 /// What a read of the CONNECT line came to.
 pub(crate) enum Hello {
@@ -56,7 +56,8 @@ impl Connection {
     }
 }
 
-fn parse_hello(line: &[u8]) -> Option<u32> {
+/// The port of a CONNECT line, which is given without its end.
+pub(crate) fn parse_hello(line: &[u8]) -> Option<u32> {
     let port = std::str::from_utf8(line).ok()?.strip_prefix("CONNECT ")?;
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     if digits { port.parse().ok() } else { None }
