@@ -26,6 +26,10 @@ needs=(
     '/usr/lib/python3.11/ensurepip/__init__.py|python3-venv|virtual environments: tools, and the wheel as its users install it'
     'node|nodejs|tests use the official TypeScript MCP client'
     'npm|npm|installs that client'
+    'docker-registry|docker-registry|tests fetch images from it, on loopback'
+    'skopeo|skopeo|tests move images with it'
+    'umoci|umoci|tests make images with it'
+    'htpasswd|apache2-utils|tests give that registry passwords'
     'chromium|chromium|tests open the review page of a diff in it'
 )
 

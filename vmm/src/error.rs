@@ -237,6 +237,9 @@ pub enum Error {
         /// Whose.
         workspace: String,
     },
+    /// An environment is made from a baseline.
+    #[error("baseline {0} is what an environment is made from")]
+    BaselineOfEnvironment(String),
     /// The caller hung up.
     #[error("cancelled")]
     Cancelled,
@@ -453,6 +456,10 @@ impl Error {
             Self::UnreadableWorkspace(_) => (
                 ErrorCode::Damaged,
                 hint("restore workspace.json there, or move the directory away to give it up"),
+            ),
+            Self::BaselineOfEnvironment(_) => (
+                ErrorCode::Busy,
+                hint("'pyro env list' shows them; 'pyro env remove' removes one with its baseline"),
             ),
             Self::BaselineInUse { .. } => {
                 (ErrorCode::Busy, hint("delete the workspace first: its baseline goes with it"))

@@ -1,27 +1,12 @@
 //! The small kernel, built for real: minutes, and more than a gigabyte of temporary space.
 
 use std::fs;
-use std::process::Command;
 
 use crate::support::{ENVIRONMENT, Home};
 
-/// The environments are shared by all tests, and the small kernel would be, too: this home has the
-/// same files under names of its own.
-fn with_own_environments() -> Home {
-    let home = Home::new();
-    let environments = home.path().join("environments");
-    let shared = fs::read_link(&environments).unwrap();
-    fs::remove_file(&environments).unwrap();
-    let copied = Command::new("cp").arg("-al").args([&shared, &environments]).status().unwrap();
-    assert!(copied.success());
-    // Without what another test may be in the middle of.
-    let _ = fs::remove_dir_all(environments.join("tmp"));
-    home
-}
-
 #[test]
 fn every_environment_boots_the_small_kernel_until_it_is_removed() {
-    let home = with_own_environments();
+    let home = Home::with_own_environments();
     let release = || home.ok(["run", ENVIRONMENT, "--", "uname", "-r"]);
     assert_eq!(home.json(["env", "kernel", "show"])["small"], serde_json::Value::Null);
     let debians = release();

@@ -77,6 +77,20 @@ impl Home {
         self.backend.as_deref()
     }
 
+    /// The same with environments that no other test sees: files of other names, the same content.
+    pub fn with_own_environments() -> Self {
+        let home = Self::new();
+        let own = home.path().join("environments");
+        let shared = fs::read_link(&own).expect("it is a link");
+        fs::remove_file(&own).expect("it can be removed");
+        fs::create_dir(&own).expect("nothing is there");
+        for name in ["kernels", "scratch", "debian%3A12"] {
+            let copied = Command::new("cp").arg("-al").arg(shared.join(name)).arg(&own).status();
+            assert!(copied.expect("cp runs").success());
+        }
+        home
+    }
+
     /// `PYRO_HOME`.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("home")

@@ -70,6 +70,11 @@ impl Partial {
         self.file.set_len(0).map_err(Error::io("write", &self.path))
     }
 
+    /// Removes what is there: it is not what was promised.
+    pub(crate) fn discard(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Adds what comes next.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
@@ -83,7 +88,7 @@ impl Partial {
         let (mut hashed, seal) = Hashing::new(file);
         io::copy(&mut hashed, &mut io::sink()).map_err(Error::io("read", &self.path))?;
         if let Err(error) = seal.digest().expect(self.digest, "what the registry sent") {
-            let _ = fs::remove_file(&self.path);
+            self.discard();
             return Err(error);
         }
         self.file.sync_all().map_err(Error::io("write", &self.path))?;

@@ -173,8 +173,10 @@ impl ImageFile {
     fn index(&self) -> Result<HashMap<String, (u64, u64)>> {
         let file = File::open(&self.path).map_err(Error::io("read", &self.path))?;
         let mut archive = tar::Archive::new(BufReader::new(file));
-        let broken =
-            |error: io::Error| self.refuse(&format!("as a tar file it is broken: {error}"));
+        let broken = |error: io::Error| {
+            let error = pyro_format::escape(error.to_string().as_bytes());
+            self.refuse(&format!("as a tar file it is broken: {error}"))
+        };
         let mut members = HashMap::new();
         for entry in archive.entries_with_seek().map_err(broken)? {
             let entry = entry.map_err(broken)?;

@@ -177,7 +177,7 @@ impl Registry {
                 Err(error) => return Err(self.broken(&error.to_string())),
             };
             if partial.len + bytes.len() as u64 > size {
-                partial.restart()?;
+                partial.discard();
                 let digest = &descriptor.digest;
                 return Err(Error::Image(format!("{digest} is longer than its {size} bytes")));
             }

@@ -118,7 +118,11 @@ pub async fn delete(manager: &Arc<Manager>, call: StoreDelete) -> Result<StoreDe
         let mut ids = find_all(&store, &call.baselines)?;
         ids.sort_unstable();
         ids.dedup();
+        let environments = manager.catalog().baselines()?;
         for id in &ids {
+            if environments.contains(&id.to_string()) {
+                return Err(Error::BaselineOfEnvironment(id.to_string()));
+            }
             if let Some(workspace) = manager.user_of(*id) {
                 return Err(Error::BaselineInUse { baseline: id.to_string(), workspace });
             }
