@@ -229,8 +229,12 @@ fn a_workspace_whose_machine_died_starts_again_with_its_files() {
     Listing::guest(&home, &id).is(&before);
 
     // The guest ends it: with what was written, synced or not.
-    let mut exec = Beside::exec(&home, &id, "echo up; echo b > /proc/sysrq-trigger; sleep 1000");
+    let script = "mkfifo /tmp/go; echo up; cat /tmp/go; echo b > /proc/sysrq-trigger; sleep 1000";
+    let mut exec = Beside::exec(&home, &id, script);
     exec.expect("up");
+    let shell = home.ok(["workspace", "shell", "open", &id, "--id-only"]);
+    // The machine may be gone before it has answered.
+    home.output(["workspace", "shell", "write", &id, shell.trim(), "--input", "echo > /tmp/go"]);
     assert_eq!(exec.end().0.code(), Some(137));
     until("the machine has ended", || state(&home, &id) == "stopped");
     let status = home.json(["workspace", "status", &id]);
