@@ -313,6 +313,9 @@ fn archive(name: &str, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(content.len() as u64);
     header.set_cksum();
     let mut tar = tar::Builder::new(Vec::new());
