@@ -105,7 +105,7 @@ pub struct EnvImport {
 Example:
   mmdebstrap trixie ./root && pyro env create trixie --from-dir ./root
 
-Owners, attributes, devices and hard links are kept when it is done as root; else everything is root's.")]
+Done as root, it keeps owners, attributes, devices and hard links; else everything is root's.")]
 pub struct EnvCreate {
     /// What the environment is to be called
     #[arg(value_name = "NAME")]
