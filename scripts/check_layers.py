@@ -35,7 +35,7 @@ MUST_NOT_KNOW = {
     "pyro-format": NETWORK | {"nix", "libc", "rustix", "tempfile"},
     "pyro-store": NETWORK | {"anstream", "clap", "indicatif"},
     "pyro-agent": {"sled", "axum", "hyper"},
-    "pyro-machine": {"sled", "axum", "hyper"},
+    "pyro-machine": {"sled", "axum"},
     "pyro-image": NETWORK | {"sled"},
     "pyro-apply": NETWORK | {"sled"},
     "pyro-oci": {"sled", "axum", "vhost", "tokio-vsock"},

@@ -2,6 +2,8 @@
 
 mod bwrap;
 mod cgroup;
+mod firecracker;
+mod kernel_line;
 mod probe;
 mod program;
 mod qemu;
@@ -15,8 +17,10 @@ use crate::vsock::MissingService;
 use crate::{BackendKind, Error, MachineSpec, Result};
 
 pub(crate) use cgroup::remove_left as remove_cgroup;
+pub(crate) use firecracker::remove_left as remove_firecracker;
 
 pub use bwrap::{SandboxFacts, sandbox_facts};
+pub use firecracker::{FIRECRACKER_VERSIONS, FirecrackerFacts, firecracker_facts};
 pub use probe::{Verdict, probe_kvm};
 pub use program::{QemuFacts, has_user_networking, qemu_facts};
 
@@ -44,6 +48,7 @@ pub(crate) fn of(kind: BackendKind) -> Box<dyn Backend> {
     match kind {
         BackendKind::QemuKvm => Box::new(qemu::Qemu { accel: qemu::Accel::Kvm }),
         BackendKind::QemuTcg => Box::new(qemu::Qemu { accel: qemu::Accel::Tcg }),
+        BackendKind::Firecracker => Box::new(firecracker::Firecracker),
         BackendKind::HostCompat => Box::new(bwrap::Bwrap),
     }
 }
@@ -57,6 +62,7 @@ pub(crate) fn check(spec: &MachineSpec) -> Result<()> {
                 return Err(Error::NetworkUnsupported);
             }
         }
+        BackendKind::Firecracker => firecracker::check(spec)?,
         BackendKind::HostCompat => {
             sandbox_facts()?;
             if spec.network {

@@ -21,6 +21,44 @@ pub enum Error {
     /// The specification asks for a network, and QEMU has none to give.
     #[error("QEMU was built without user-mode networking")]
     NetworkUnsupported,
+    /// No Firecracker where one is looked for.
+    #[error("firecracker is not installed{}", .looked_at.as_ref().map(|path| format!(": there is no program {}", path.display())).unwrap_or_default())]
+    FirecrackerMissing {
+        /// What `PYRO_FIRECRACKER` names.
+        looked_at: Option<PathBuf>,
+    },
+    /// A Firecracker that this version of pyro does not know how to speak to.
+    #[error("{} says that it is '{}', and pyro works with {}", path.display(), .says.escape_debug(), crate::FIRECRACKER_VERSIONS)]
+    FirecrackerVersion {
+        /// The program.
+        path: PathBuf,
+        /// The first line of `--version`.
+        says: String,
+    },
+    /// Firecracker must not run as root without its jailer, which pyro does not drive.
+    #[error("as root Firecracker runs only in its jailer, which pyro does not use yet")]
+    FirecrackerRoot,
+    /// The specification asks for a network, which Firecracker takes from a device of the host.
+    #[error("a workspace with a network cannot run on Firecracker")]
+    FirecrackerNetwork,
+    /// Firecracker refused a step of the boot.
+    #[error("Firecracker refused '{step}' ({status}): {fault}")]
+    FirecrackerRefused {
+        /// The request.
+        step: String,
+        /// Its HTTP status.
+        status: u16,
+        /// What Firecracker says.
+        fault: String,
+    },
+    /// Firecracker did not answer, or not as its API says.
+    #[error("Firecracker gave no answer to '{step}': {reason}")]
+    FirecrackerSilent {
+        /// The request.
+        step: String,
+        /// What happened instead.
+        reason: String,
+    },
     /// No bubblewrap on the search path.
     #[error("bubblewrap (bwrap) is not installed")]
     SandboxMissing,

@@ -13,9 +13,8 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -27,10 +26,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::services::Services;
 use crate::sys;
 use crate::vsock::{
-    ACCEPT_PAUSE, DIAL_EVERY, DIAL_FOR, HANDSHAKE, HELLO_MAX, HOOK_EVERY, MAX_GUEST, MAX_HOST,
-    MissingService, SOCKET, SocketDir, parse_hello,
+    ACCEPT_PAUSE, HANDSHAKE, HELLO_MAX, MAX_GUEST, MAX_HOST, MissingService, SOCKET, SocketDir,
+    parse_hello,
 };
 
 /// Hands connections over until dropped.
@@ -64,7 +64,8 @@ impl Handover {
             runtime.block_on(async {
                 let Ok(agent) = sys::watched(ours) else { return };
                 let Ok(listener) = UnixListener::from_std(listener) else { return };
-                let host = Arc::new(Host { dir, agent, missing: Mutex::new((missing, None)) });
+                let services = Services::new(dir, missing);
+                let host = Arc::new(Host { agent, services });
                 tokio::select! {
                     () = host.clone().take_clients(listener) => {}
                     () = host.take_requests(announce) => {}
@@ -86,10 +87,8 @@ impl Drop for Handover {
 }
 
 struct Host {
-    dir: SocketDir,
     agent: AsyncFd<OwnedFd>,
-    /// The hook, and when it was called last.
-    missing: Mutex<(MissingService, Option<Instant>)>,
+    services: Services,
 }
 
 impl Host {
@@ -145,40 +144,12 @@ impl Host {
                 continue;
             };
             tokio::spawn(async move {
-                if let Ok(socket) = host.dial(u32::from_le_bytes(port)).await {
+                if let Ok(socket) = host.services.dial(u32::from_le_bytes(port)).await {
                     // An agent that waits no longer gets nothing.
                     let _ = send(&answer, &[0], socket.as_fd());
                 }
                 drop(place);
             });
-        }
-    }
-
-    /// Connects to a service of the host, which may have to be started first.
-    async fn dial(&self, port: u32) -> io::Result<OwnedFd> {
-        let give_up = Instant::now() + DIAL_FOR;
-        loop {
-            let error = match self.dir.connect(&format!("{SOCKET}_{port}")) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => error,
-            };
-            let now = Instant::now();
-            if now >= give_up {
-                return Err(error);
-            }
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
-                self.miss(now);
-            }
-            sleep(DIAL_EVERY).await;
-        }
-    }
-
-    fn miss(&self, now: Instant) {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (hook, called) = &mut *missing;
-        if called.is_none_or(|at| now >= at + HOOK_EVERY) {
-            *called = Some(now);
-            hook();
         }
     }
 }

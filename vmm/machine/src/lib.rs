@@ -21,13 +21,15 @@ mod machine;
 mod network;
 mod process;
 mod records;
+mod services;
 mod shim;
 mod spec;
 mod sys;
 mod vsock;
 
 pub use backend::{
-    QemuFacts, SandboxFacts, Verdict, has_user_networking, probe_kvm, qemu_facts, sandbox_facts,
+    FIRECRACKER_VERSIONS, FirecrackerFacts, QemuFacts, SandboxFacts, Verdict, firecracker_facts,
+    has_user_networking, probe_kvm, qemu_facts, sandbox_facts,
 };
 pub use error::{Error, Result};
 pub use machine::{Machine, MachineState};

@@ -260,6 +260,7 @@ impl Machine {
         for name in [records::SHIM, SOCKET] {
             records::remove(&self.dir, name)?;
         }
+        backend::remove_firecracker(&self.dir)?;
         backend::remove_cgroup(&self.dir)
     }
 

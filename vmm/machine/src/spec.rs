@@ -15,6 +15,8 @@ pub enum BackendKind {
     QemuKvm,
     /// QEMU's microvm with translated code: works everywhere, slower.
     QemuTcg,
+    /// Firecracker's microvm, with hardware virtualisation.
+    Firecracker,
     /// No machine: namespaces of the host's kernel, made by bubblewrap.
     HostCompat,
 }
@@ -30,6 +32,7 @@ impl BackendKind {
         match self {
             BackendKind::QemuKvm => "qemu-kvm",
             BackendKind::QemuTcg => "qemu-tcg",
+            BackendKind::Firecracker => "firecracker",
             BackendKind::HostCompat => "host_compat",
         }
     }
@@ -63,6 +66,9 @@ pub struct MachineSpec {
     /// listens on; empty: nothing is started.
     #[serde(default, with = "os_texts")]
     pub daemon_argv: Vec<OsString>,
+    /// Ports of the host that the guest may connect to, for a VMM that has to know them.
+    #[serde(default)]
+    pub host_ports: Vec<u32>,
     /// A network interface, by which the guest reaches public addresses.
     #[serde(default)]
     pub network: bool,
@@ -168,6 +174,7 @@ pub(crate) mod tests {
             mem_mib: 1024,
             cmdline_extra: vec!["pyro.x=1".into()],
             daemon_argv: vec!["/usr/bin/pyro".into(), "daemon".into()],
+            host_ports: vec![1025],
             network: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::env;
 
-use pyro_machine::{BackendKind, Verdict, probe_kvm, qemu_facts, sandbox_facts};
+use pyro_machine::{BackendKind, Verdict, firecracker_facts, probe_kvm, qemu_facts, sandbox_facts};
 
 use super::Manager;
 use crate::error::{Error, Result};
@@ -51,6 +51,13 @@ impl Manager {
         match backend {
             BackendKind::QemuTcg => _ = blocking(|_| Ok(qemu_facts()?)).await?,
             BackendKind::QemuKvm => {
+                let Verdict { usable, reason } = self.kvm(plan).await?;
+                if !usable {
+                    return Err(Error::BackendUnusable { backend: backend.name(), reason });
+                }
+            }
+            BackendKind::Firecracker => {
+                blocking(|_| Ok(firecracker_facts()?)).await?;
                 let Verdict { usable, reason } = self.kvm(plan).await?;
                 if !usable {
                     return Err(Error::BackendUnusable { backend: backend.name(), reason });

@@ -129,6 +129,7 @@ impl Workspace {
             mem_mib: record.mem_mib,
             cmdline_extra: record.network.then(network_word).into_iter().collect(),
             daemon_argv: plan.daemon_argv.clone(),
+            host_ports: vec![HOST_PORT],
             network: record.network,
         };
         self.beginning.send_replace(None);

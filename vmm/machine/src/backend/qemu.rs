@@ -17,25 +17,9 @@ use crate::sys::{self, Confinement, Identity};
 use crate::vsock::{MissingService, SocketDir, VsockDevice};
 use crate::{Error, MachineSpec, Result, shim};
 
+use super::kernel_line;
 use super::program::find_qemu;
 use super::{Backend, RunningVm};
-
-/// Initcalls of a distribution kernel that a short-lived guest does without: kernel probes and the
-/// control files of the tracer, certificates for signed modules, functions for BPF programs (whose
-/// first registration parses 4 MB of type information). They take a third of its boot under
-/// translation.
-const SKIPPED_INITCALLS: &[&str] = &[
-    "init_kprobe_trace",
-    "tracer_init_tracefs",
-    "load_system_certificate_list",
-    "crypto_kdf108_init",
-    "cubictcp_register",
-    "bpf_rstat_kfunc_init",
-    "kfunc_init",
-    "bpf_key_sig_kfuncs_init",
-    "bpf_prog_test_run_init",
-    "bpf_tcp_ca_kfunc_init",
-];
 
 /// Address space that QEMU uses beside the guest's memory: a GiB for translated code, a stack for
 /// each of its threads, its libraries.
@@ -137,16 +121,8 @@ impl CommandLine {
             let initrd = self.pass_boot_file(initrd)?;
             self.command.arg("-initrd").arg(format!("/proc/self/fd/{initrd}"));
         }
-        let mut words = vec![
-            "console=ttyS0".to_owned(),
-            "panic=-1".to_owned(),
-            "reboot=t".to_owned(),
-            "quiet".to_owned(),
-            "cryptomgr.notests".to_owned(),
-            format!("initcall_blacklist={}", SKIPPED_INITCALLS.join(",")),
-            // A microvm has one serial port; the kernel would look for four.
-            "8250.nr_uarts=1".to_owned(),
-        ];
+        let mut words = kernel_line::words();
+        words.push("reboot=t".to_owned());
         if self.accel == Accel::Tcg {
             // On a busy host the guest cannot calibrate its clock and hangs now and then.
             words.push(format!("tsc_early_khz={}", time_stamp_khz()));

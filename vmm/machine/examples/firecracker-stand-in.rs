@@ -1,0 +1,79 @@
+//! A stand-in for Firecracker, for tests: no machine runs in it. It takes Firecracker's command line and
+//! listens on its socket; what it accepts and what it can answer is what Firecracker's published API
+//! description says (`fixtures/firecracker/firecracker.yaml`), and nothing else.
+//!
+//! `STAND_IN_FAIL`, such as `PUT /boot-source=400`, is the request that gets an answer of that status.
+//! `STAND_IN_FAIL=silence` takes connections and never answers. Each request that it accepts is a line on
+//! its standard output.
+
+use std::env;
+use std::process::ExitCode;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use serde_json::{Value, json};
+
+#[path = "../src/backend/firecracker/description.rs"]
+mod description;
+
+use description::Description;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if words == ["--version"] {
+        println!("Firecracker stand-in, which runs nothing");
+        return ExitCode::SUCCESS;
+    }
+    let ["--api-sock", socket, "--id", _] =
+        &words.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    else {
+        eprintln!("stand-in: bad command line {words:?}");
+        return ExitCode::FAILURE;
+    };
+    let fail = env::var("STAND_IN_FAIL").unwrap_or_default();
+    if fail == "exit" {
+        eprintln!("stand-in: told to fail");
+        return ExitCode::FAILURE;
+    }
+    let listener = tokio::net::UnixListener::bind(socket).expect("a free name");
+    if fail == "silence" {
+        let mut taken = Vec::new();
+        loop {
+            taken.extend(listener.accept().await.ok());
+        }
+    }
+    let router = Router::new().fallback(answer).with_state(fail);
+    axum::serve(listener, router).await.expect("serves");
+    ExitCode::SUCCESS
+}
+
+async fn answer(
+    State(fail): State<String>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> (StatusCode, String) {
+    let fault = |status: u16, message: String| {
+        let status = StatusCode::from_u16(status).expect("a status");
+        (status, json!({ "fault_message": message }).to_string())
+    };
+    let description = Description::read();
+    let body: Value = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(error) => return fault(400, format!("stand-in: the body is no JSON: {error}")),
+    };
+    if let Err(problem) = description.check(method.as_str(), uri.path(), &body) {
+        return fault(400, format!("stand-in: {problem}"));
+    }
+    if let Some(status) = fail.strip_prefix(&format!("{method} {}=", uri.path())) {
+        return fault(
+            status.parse().expect("a status"),
+            format!("stand-in: told to answer {status}"),
+        );
+    }
+    println!("{method} {} {body}", uri.path());
+    (StatusCode::NO_CONTENT, String::new())
+}

@@ -1,0 +1,125 @@
+//! The requests that boot a machine, in order. Source: Firecracker's published API description,
+//! `fixtures/firecracker/firecracker.yaml`, against which tests compare every one.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::kernel_line;
+use super::{LOG, METRICS, VSOCK};
+use crate::MachineSpec;
+
+/// Guests are alone with their host, so all have the same address; 0 to 2 are reserved (vsock(7)).
+const GUEST_CID: u32 = 3;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Request {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) body: Value,
+}
+
+impl Request {
+    fn put(path: &str, body: &impl Serialize) -> Self {
+        // Only maps with keys that are no text could fail.
+        let body = serde_json::to_value(body).unwrap_or_default();
+        Self { method: "PUT", path: path.to_owned(), body }
+    }
+
+    /// As errors call it.
+    pub(super) fn step(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+#[derive(Serialize)]
+struct Logger {
+    log_path: &'static str,
+    level: &'static str,
+    show_level: bool,
+}
+
+#[derive(Serialize)]
+struct Metrics {
+    metrics_path: &'static str,
+}
+
+#[derive(Serialize)]
+struct MachineConfiguration {
+    vcpu_count: u32,
+    mem_size_mib: u32,
+}
+
+#[derive(Serialize)]
+struct BootSource {
+    kernel_image_path: String,
+    initrd_path: String,
+    boot_args: String,
+}
+
+#[derive(Serialize)]
+struct Drive {
+    drive_id: &'static str,
+    path_on_host: String,
+    is_root_device: bool,
+    is_read_only: bool,
+    cache_type: &'static str,
+}
+
+#[derive(Serialize)]
+struct Vsock {
+    guest_cid: u32,
+    uds_path: &'static str,
+}
+
+#[derive(Serialize)]
+struct EntropyDevice {}
+
+#[derive(Serialize)]
+struct InstanceActionInfo {
+    action_type: &'static str,
+}
+
+/// What makes a machine of a specification and starts it.
+pub(super) fn boot(spec: &MachineSpec) -> Vec<Request> {
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let mut words = kernel_line::words();
+    // The guest ends by a reset of the keyboard controller, which Firecracker takes for the end.
+    words.extend(["reboot=k".to_owned(), "pci=off".to_owned()]);
+    words.extend_from_slice(&spec.cmdline_extra);
+    // Disks get their names in this order.
+    let drive = |drive_id, path: &std::path::Path, is_read_only| {
+        let path_on_host = text(path);
+        let drive = Drive {
+            drive_id,
+            path_on_host,
+            // No disk is the kernel's root: that is the initramfs.
+            is_root_device: false,
+            is_read_only,
+            // What the guest syncs is synced on the host.
+            cache_type: "Writeback",
+        };
+        Request::put(&format!("/drives/{drive_id}"), &drive)
+    };
+    vec![
+        Request::put("/logger", &Logger { log_path: LOG, level: "Warning", show_level: true }),
+        Request::put("/metrics", &Metrics { metrics_path: METRICS }),
+        Request::put(
+            "/machine-config",
+            &MachineConfiguration { vcpu_count: spec.vcpu_count, mem_size_mib: spec.mem_mib },
+        ),
+        Request::put(
+            "/boot-source",
+            &BootSource {
+                kernel_image_path: text(&spec.kernel),
+                initrd_path: text(&spec.initrd),
+                boot_args: words.join(" "),
+            },
+        ),
+        drive("root", &spec.root_image, true),
+        drive("scratch", &spec.scratch, false),
+        Request::put("/vsock", &Vsock { guest_cid: GUEST_CID, uds_path: VSOCK }),
+        Request::put("/entropy", &EntropyDevice {}),
+        Request::put("/actions", &InstanceActionInfo { action_type: "InstanceStart" }),
+    ]
+}

@@ -1,0 +1,181 @@
+//! Everything up to a guest's first instruction: requests against the published description, and the boot
+//! with a stand-in, which is a process of its own and runs no machine.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::description::Description;
+use super::*;
+use crate::BackendKind;
+use crate::spec::tests::example;
+
+fn spec() -> MachineSpec {
+    MachineSpec { backend: BackendKind::Firecracker, ..example() }
+}
+
+/// The stand-in, told to fail in this way: a script, because Firecracker gets no environment.
+fn stand_in(dir: &Path, fail: &str) -> PathBuf {
+    // Beside this test's `deps`; `cargo test` builds examples before it runs tests.
+    let own = std::env::current_exe().unwrap();
+    let program = own.parent().unwrap().with_file_name("examples/firecracker-stand-in");
+    assert!(program.is_file(), "build it: cargo build -p pyro-machine --examples");
+    let script = dir.join("firecracker");
+    let text = format!("#!/bin/sh\nSTAND_IN_FAIL='{fail}' exec '{}' \"$@\"\n", program.display());
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+/// Boots with the stand-in in a new directory.
+fn try_boot(fail: &str) -> (tempfile::TempDir, Result<RunningVm>) {
+    let base = tempfile::tempdir().unwrap();
+    // Longer than a socket's name may be.
+    let dir = base.path().join("d".repeat(120));
+    fs::create_dir(&dir).unwrap();
+    let vm = boot(&stand_in(base.path(), fail), &spec(), &dir, Box::new(|| {}));
+    (base, vm)
+}
+
+fn machine_dir(base: &tempfile::TempDir) -> PathBuf {
+    base.path().join("d".repeat(120))
+}
+
+/// Names in the machine's directory that are no logs.
+fn left(base: &tempfile::TempDir) -> Vec<String> {
+    let entries = fs::read_dir(machine_dir(base)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != LOG && name != METRICS).collect()
+}
+
+#[test]
+fn every_request_is_one_that_the_published_description_allows() {
+    let description = Description::read();
+    let requests = api::boot(&spec());
+    for request in &requests {
+        description.check(request.method, &request.path, &request.body).unwrap();
+    }
+    let steps: Vec<_> = requests.iter().map(api::Request::step).collect();
+    assert_eq!(
+        steps,
+        [
+            "PUT /logger",
+            "PUT /metrics",
+            "PUT /machine-config",
+            "PUT /boot-source",
+            "PUT /drives/root",
+            "PUT /drives/scratch",
+            "PUT /vsock",
+            "PUT /entropy",
+            "PUT /actions",
+        ]
+    );
+    let root = &requests[4].body;
+    assert_eq!((&root["is_read_only"], &root["is_root_device"]), (&true.into(), &false.into()));
+    let words = requests[3].body["boot_args"].as_str().unwrap();
+    assert!(words.contains("reboot=k pci=off") && words.ends_with("pyro.x=1"), "{words}");
+}
+
+#[test]
+fn the_description_refuses_what_it_does_not_have() {
+    let description = Description::read();
+    let refused = |method: &str, path: &str, body: serde_json::Value, why: &str| {
+        let problem = description.check(method, path, &body).unwrap_err();
+        assert!(problem.contains(why), "{problem}");
+    };
+    use serde_json::json;
+    refused("PUT", "/nothing", json!({}), "there is no");
+    refused("POST", "/vsock", json!({}), "there is no");
+    refused("PUT", "/vsock", json!({"guest_cid": 3}), "lacks");
+    refused("PUT", "/vsock", json!({"guest_cid": 2, "uds_path": "x"}), "out of range");
+    refused("PUT", "/vsock", json!({"guest_cid": "3", "uds_path": "x"}), "no integer");
+    refused("PUT", "/vsock", json!({"guest_cid": 3, "uds_path": "x", "cid": 3}), "unknown field");
+    refused("PUT", "/actions", json!({"action_type": "Explode"}), "not one of");
+}
+
+#[test]
+fn a_boot_makes_every_request_and_leaves_nothing_at_its_end() {
+    let (base, vm) = try_boot("");
+    let mut vm = vm.unwrap();
+    let mut console = BufReader::new(vm.console);
+    for request in api::boot(&spec()) {
+        let mut line = String::new();
+        console.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), format!("{} {}", request.step(), request.body));
+    }
+    let link = machine_dir(&base).join(SOCKET);
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new(VSOCK));
+    vm.child.kill().unwrap();
+    vm.child.wait().unwrap();
+    drop(vm.device);
+    remove_left(&machine_dir(&base)).unwrap();
+    assert_eq!(left(&base), [SOCKET]);
+}
+
+#[test]
+fn every_failure_that_is_documented_names_its_step_and_leaves_nothing() {
+    let description = Description::read();
+    let mut tried = 0;
+    for request in api::boot(&spec()) {
+        for status in description.failures(request.method, &request.path) {
+            let (base, vm) = try_boot(&format!("{}={status}", request.step()));
+            let error = vm.err().expect("it fails");
+            let text = error.to_string();
+            assert!(matches!(error, Error::FirecrackerRefused { .. }), "{text}");
+            for part in [request.step(), status.to_string(), "told to answer".to_owned()] {
+                assert!(text.contains(&part), "{text}");
+            }
+            assert_eq!(left(&base), Vec::<String>::new());
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 17, "failures that are documented");
+}
+
+#[test]
+fn one_that_ends_at_once_is_told_with_its_words() {
+    let (base, vm) = try_boot("exit");
+    let text = vm.err().expect("it fails").to_string();
+    assert!(text.contains("connect") && text.contains("told to fail"), "{text}");
+    assert_eq!(left(&base), Vec::<String>::new());
+}
+
+#[test]
+fn the_stand_in_is_no_firecracker_that_pyro_would_use() {
+    let base = tempfile::tempdir().unwrap();
+    let program = stand_in(base.path(), "");
+    let output = Command::new(&program).arg("--version").output().unwrap();
+    let says = String::from_utf8(output.stdout).unwrap();
+    assert!(says.starts_with("Firecracker stand-in"), "{says}");
+    assert_eq!(version::supported(says.lines().next().unwrap()), None);
+}
+
+#[test]
+fn what_the_guest_asks_for_is_started_and_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vsock_1025");
+    let called = Arc::<AtomicUsize>::default();
+    let (count, late) = (called.clone(), path.clone());
+    // The hook starts the service, as it starts a daemon.
+    let missing = move || {
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            let listener = UnixListener::bind(&late).unwrap();
+            std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut word = [0; 5];
+                stream.read_exact(&mut word).unwrap();
+                stream.write_all(&word.map(|byte| byte.to_ascii_uppercase())).unwrap();
+            });
+        }
+    };
+    let relay = Relay::start(dir.path(), VSOCK, &[1025], Box::new(missing)).unwrap();
+    let mut guest = UnixStream::connect(dir.path().join(format!("{VSOCK}_1025"))).unwrap();
+    guest.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    guest.read_to_string(&mut answer).unwrap();
+    assert_eq!((answer.as_str(), called.load(Ordering::SeqCst)), ("HELLO", 1));
+    drop(relay);
+}
