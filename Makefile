@@ -58,6 +58,10 @@ cargo-deny:
 bench: build ## measure, beside the tools people use today: docs/benchmarks.md
 	bench/run.sh
 
+.PHONY: smoke-firecracker
+smoke-firecracker: build ## the main job on Firecracker, where it and KVM work (else exit code 77)
+	scripts/smoke-firecracker.sh
+
 .PHONY: fuzz
 fuzz: ## throw bytes at every decoder, FUZZ_SECONDS (60) at each; needs a nightly toolchain
 	scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)

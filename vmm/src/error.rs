@@ -672,6 +672,22 @@ fn machine(error: &pyro_machine::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::MissingTool,
             Some("'apt-get install --no-install-recommends qemu-system-x86' on Debian".to_owned()),
         ),
+        E::FirecrackerMissing { .. } => (
+            ErrorCode::MissingTool,
+            Some("put it beside 'pyro' or on PATH, or name it: PYRO_FIRECRACKER=/path/to/firecracker".to_owned()),
+        ),
+        E::FirecrackerVersion { .. } => (
+            ErrorCode::Unsupported,
+            Some(format!("install Firecracker {}", pyro_machine::FIRECRACKER_VERSIONS)),
+        ),
+        E::FirecrackerRoot => (
+            ErrorCode::Unsupported,
+            Some("run pyro as an ordinary user, or without PYRO_BACKEND".to_owned()),
+        ),
+        E::FirecrackerNetwork => (
+            ErrorCode::Unsupported,
+            Some("QEMU gives it one: do without PYRO_BACKEND, or without --network".to_owned()),
+        ),
         E::SandboxMissing => (
             ErrorCode::MissingTool,
             Some("'apt-get install bubblewrap' on Debian".to_owned()),

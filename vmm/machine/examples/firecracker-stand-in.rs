@@ -69,10 +69,10 @@ async fn answer(
         return fault(400, format!("stand-in: {problem}"));
     }
     if let Some(status) = fail.strip_prefix(&format!("{method} {}=", uri.path())) {
-        return fault(
-            status.parse().expect("a status"),
-            format!("stand-in: told to answer {status}"),
-        );
+        let status = status.parse().expect("a status");
+        let documented = description.failures(method.as_str(), uri.path());
+        assert!(documented.contains(&status), "{method} {uri} has no answer {status}");
+        return fault(status, format!("stand-in: told to answer {status}"));
     }
     println!("{method} {} {body}", uri.path());
     (StatusCode::NO_CONTENT, String::new())

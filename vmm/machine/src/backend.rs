@@ -21,7 +21,7 @@ pub(crate) use firecracker::remove_left as remove_firecracker;
 
 pub use bwrap::{SandboxFacts, sandbox_facts};
 pub use firecracker::{FIRECRACKER_VERSIONS, FirecrackerFacts, firecracker_facts};
-pub use probe::{Verdict, probe_kvm};
+pub use probe::{Kvm, Verdict, probe_kvm};
 pub use program::{QemuFacts, has_user_networking, qemu_facts};
 
 /// Something that boots a machine in its directory.

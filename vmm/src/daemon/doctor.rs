@@ -2,6 +2,7 @@
 
 use pyro_api::{Check, CheckStatus, DoctorReply};
 use pyro_image::EnvironmentState;
+use pyro_machine::{Kvm, Verdict};
 
 use crate::error::Result;
 use crate::events::blocking;
@@ -17,9 +18,9 @@ pub async fn examine(manager: &Manager) -> Result<DoctorReply> {
     checks.extend(tools());
     checks.push(host_compat().await?);
     checks.push(space(manager));
-    let (environment, execution_mode, kvm) = guests(manager).await?;
+    let (environment, execution_mode, virtualisation) = guests(manager).await?;
     checks.push(environment);
-    checks.extend(kvm);
+    checks.extend(virtualisation);
     Ok(DoctorReply {
         ready: checks.iter().all(|check| check.status != CheckStatus::Failed),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -117,7 +118,7 @@ fn space(manager: &Manager) -> Check {
 }
 
 /// Whether an environment is installed, and what guests run on; the latter takes a guest to find out.
-async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Check>)> {
+async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Vec<Check>)> {
     let catalog = manager.catalog();
     let listed = blocking(move |_| Ok(catalog.list()?)).await?;
     let installed: Vec<_> =
@@ -125,7 +126,8 @@ async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Chec
     let Some(first) = installed.first() else {
         let hint = "'pyro env pull debian:12' builds one".to_owned();
         let message = "none is installed yet".to_owned();
-        return Ok((check("environment", CheckStatus::Warning, message, Some(hint)), None, None));
+        let environment = check("environment", CheckStatus::Warning, message, Some(hint));
+        return Ok((environment, None, Vec::new()));
     };
     let names: Vec<_> = installed.iter().map(|e| e.name.as_str()).collect();
     let environment = check("environment", CheckStatus::Ok, names.join(", "), None);
@@ -133,7 +135,7 @@ async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Chec
     let (Ok(_), Ok(plan)) =
         (pyro_machine::qemu_facts(), manager.boot_plan(&first.name, None).await)
     else {
-        return Ok((environment, None, None));
+        return Ok((environment, None, Vec::new()));
     };
     let kernel = &plan.environment.kernel.vmlinux;
     let cache = manager.home().cache();
@@ -143,8 +145,53 @@ async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Option<Chec
     } else {
         ("qemu-tcg", CheckStatus::Warning)
     };
-    let hint = (!verdict.usable)
-        .then(|| "guests run under emulation: slower, but everything works".to_owned());
-    let kvm = check("kvm", status, verdict.reason, hint);
-    Ok((environment, Some(mode.to_owned()), Some(kvm)))
+    let kvm = check("kvm", status, verdict.reason.clone(), kvm_hint(verdict.found));
+    let checks = vec![kvm, firecracker(&verdict).await?];
+    Ok((environment, Some(mode.to_owned()), checks))
+}
+
+/// The way to a KVM that works.
+fn kvm_hint(found: Kvm) -> Option<String> {
+    let way = match found {
+        Kvm::Works => return None,
+        Kvm::NoDevice => {
+            "load its module ('modprobe kvm_intel' or 'kvm_amd'); in a virtual machine allow nested \
+             virtualisation, in a container pass the device ('--device /dev/kvm')"
+        }
+        Kvm::NoPermission => {
+            "join the device's group ('sudo usermod -aG kvm USER') and log in again"
+        }
+        Kvm::Unopenable => "see what else uses the device, and 'dmesg'",
+        Kvm::Refused | Kvm::Silent | Kvm::Stuck => {
+            "take a host whose own hypervisor runs guests in guests properly, or real hardware"
+        }
+    };
+    Some(format!("guests run under emulation: slower, but everything works; for KVM {way}"))
+}
+
+/// Firecracker is used only where it is named (`PYRO_BACKEND`), so nothing fails without it.
+async fn firecracker(kvm: &Verdict) -> Result<Check> {
+    let facts = blocking(|_| Ok(pyro_machine::firecracker_facts())).await?;
+    let (status, message, hint) = match facts {
+        Err(error) => {
+            let body = crate::error::Error::from(error).to_body();
+            (CheckStatus::Warning, body.message, body.hint)
+        }
+        Ok(facts) => {
+            let what = format!("Firecracker {} ({})", facts.version, facts.path.display());
+            let root = rustix::process::geteuid().is_root();
+            let cannot = match (root, kvm.usable) {
+                (true, _) => {
+                    Some("as root it needs its jailer, which pyro does not use yet".into())
+                }
+                (false, false) => Some(format!("no KVM: {}", kvm.reason)),
+                (false, true) => None,
+            };
+            match cannot {
+                Some(why) => (CheckStatus::Warning, format!("{what}; {why}"), None),
+                None => (CheckStatus::Ok, what, None),
+            }
+        }
+    };
+    Ok(check("firecracker", status, message, hint))
 }

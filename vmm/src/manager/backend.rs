@@ -51,14 +51,14 @@ impl Manager {
         match backend {
             BackendKind::QemuTcg => _ = blocking(|_| Ok(qemu_facts()?)).await?,
             BackendKind::QemuKvm => {
-                let Verdict { usable, reason } = self.kvm(plan).await?;
+                let Verdict { usable, reason, .. } = self.kvm(plan).await?;
                 if !usable {
                     return Err(Error::BackendUnusable { backend: backend.name(), reason });
                 }
             }
             BackendKind::Firecracker => {
                 blocking(|_| Ok(firecracker_facts()?)).await?;
-                let Verdict { usable, reason } = self.kvm(plan).await?;
+                let Verdict { usable, reason, .. } = self.kvm(plan).await?;
                 if !usable {
                     return Err(Error::BackendUnusable { backend: backend.name(), reason });
                 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use crate::process::boot_id;
@@ -24,9 +25,31 @@ const WHOLE_BOOT: Duration = Duration::from_secs(20);
 const UP: [&[u8]; 3] = [b"Run /init", b"Kernel panic", b"No working init"];
 const CACHE: &str = "kvm-verdict.json";
 
+/// What was found of KVM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kvm {
+    /// A guest boots.
+    Works,
+    /// There is no `/dev/kvm`.
+    NoDevice,
+    /// This user may not open it.
+    NoPermission,
+    /// It cannot be opened for another reason.
+    Unopenable,
+    /// It opens, and QEMU gives up.
+    Refused,
+    /// A virtual machine is made, and its kernel never says a word.
+    Silent,
+    /// A guest's kernel starts, and hangs.
+    Stuck,
+}
+
 /// Whether KVM can be used, and why or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
+    /// What was found.
+    pub found: Kvm,
     /// Whether a guest really boots.
     pub usable: bool,
     /// The finding in a few words.
@@ -90,10 +113,21 @@ fn open_kvm() -> io::Result<File> {
     File::options().read(true).write(true).open("/dev/kvm")
 }
 
+/// Why the device does not open.
+fn unopened(error: &io::Error) -> Kvm {
+    match error.kind() {
+        io::ErrorKind::NotFound => Kvm::NoDevice,
+        io::ErrorKind::PermissionDenied => Kvm::NoPermission,
+        // The name is there, and nothing behind it.
+        _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => Kvm::NoDevice,
+        _ => Kvm::Unopenable,
+    }
+}
+
 fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
-    let unusable = |reason: String| Ok(Verdict { usable: false, reason });
+    let unusable = |found, reason: String| Ok(Verdict { found, usable: false, reason });
     if let Err(error) = open_kvm() {
-        return unusable(format!("/dev/kvm cannot be opened: {error}"));
+        return unusable(unopened(&error), format!("/dev/kvm cannot be opened: {error}"));
     }
     let mut line = CommandLine::new(Accel::Kvm, 1, 256)?;
     let words = ["ignore_loglevel".to_owned(), "earlyprintk=serial,ttyS0,115200".to_owned()];
@@ -103,14 +137,19 @@ fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
     let outcome = watch(console, FIRST_BYTE, WHOLE_BOOT);
     let complaint = child.end();
     match outcome {
-        Outcome::Up => Ok(Verdict { usable: true, reason: "a guest boots".to_owned() }),
+        Outcome::Up => {
+            Ok(Verdict { found: Kvm::Works, usable: true, reason: "a guest boots".to_owned() })
+        }
         Outcome::Silent => unusable(
+            Kvm::Silent,
             "/dev/kvm opens, but the guest's kernel printed nothing for five seconds".to_owned(),
         ),
-        Outcome::Stuck => unusable("the guest's kernel started and then hung".to_owned()),
+        Outcome::Stuck => {
+            unusable(Kvm::Stuck, "the guest's kernel started and then hung".to_owned())
+        }
         Outcome::Ended => {
             let first = complaint.lines().next().unwrap_or("it says nothing");
-            unusable(format!("/dev/kvm opens, but QEMU gave up: {first}"))
+            unusable(Kvm::Refused, format!("/dev/kvm opens, but QEMU gave up: {first}"))
         }
     }
 }
@@ -178,6 +217,15 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_device_that_is_missing_is_told_from_one_that_is_not_for_this_user() {
+        let found = |errno| unopened(&io::Error::from_raw_os_error(errno));
+        assert_eq!(found(libc::ENOENT), Kvm::NoDevice);
+        assert_eq!(found(libc::ENXIO), Kvm::NoDevice);
+        assert_eq!(found(libc::EACCES), Kvm::NoPermission);
+        assert_eq!(found(libc::EBUSY), Kvm::Unopenable);
+    }
 
     #[test]
     fn a_kernel_that_says_nothing_is_silent() {
