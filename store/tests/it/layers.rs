@@ -136,7 +136,7 @@ fn upper_layers_replace_and_hide_what_lower_ones_have() {
     assert!(!paths(store, &report).contains(&"opt/old/file".to_owned()));
 
     // Layers that change nothing leave the tree as it is, and the store too.
-    let one = ingest(store, &[base.clone()]).unwrap();
+    let one = ingest(store, std::slice::from_ref(&base)).unwrap();
     let two = ingest(store, &[base.clone(), layer(&[dir("etc/")])]).unwrap();
     assert_eq!(one.root, two.root);
     assert_eq!((two.bytes_new, two.chunks_new), (0, 0));

@@ -105,14 +105,14 @@ fn boot(path: &Path, spec: &MachineSpec, dir: &Path, missing: MissingService) ->
     records::remove(dir, SOCKET)?;
     symlink(VSOCK, &link).map_err(Error::io("create", &link))?;
 
-    let mut child = started.keep();
-    // It is set up: its readers see the end at once.
+    // It is set up: who waits for that sees the end at once.
     let (ready, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| Error::io("watch the VMM of", dir)(std::io::Error::from(errno)))?;
-    let console: Box<dyn std::io::Read + Send> = match child.stdout.take() {
+    let console: Box<dyn std::io::Read + Send> = match started.child().stdout.take() {
         Some(console) => Box::new(console),
         None => Box::new(std::io::empty()),
     };
+    let child = started.keep();
     Ok(RunningVm { child, console, ready, device: Box::new(relay) })
 }
 
