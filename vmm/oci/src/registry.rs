@@ -84,12 +84,14 @@ impl Registry {
         fetched.map_err(|error| self.blame(error))?.parse()
     }
 
-    /// Fetches what the image says of itself.
+    /// Fetches what the image says of itself that has this digest: the reference may name another one
+    /// by now.
     ///
     /// # Errors
     /// If the registry cannot be reached or refuses, there is no such image, or none for guests.
-    pub async fn image(&self) -> Result<RemoteImage> {
-        let pulled = self.client.pull_image_manifest(&self.reference, &self.auth).await;
+    pub async fn image(&self, digest: Digest) -> Result<RemoteImage> {
+        let exact = self.reference.clone_with_digest(digest.to_string());
+        let pulled = self.client.pull_image_manifest(&exact, &self.auth).await;
         let (manifest, digest) = pulled.map_err(|error| self.blame(error))?;
         if manifest.config.size > MAX_CONFIG {
             return Err(Error::Image("its configuration is too large".into()));

@@ -27,15 +27,18 @@ pub async fn pull(
     force: bool,
     events: &Events,
 ) -> Result<EnvironmentDetail> {
-    let registry = Registry::open(reference)?;
     let source = reference.whole();
     events.progress("resolve", &source, 0, None);
-    let manifest = registry.digest().await?.to_string();
+    // A credential helper is a program that takes its time.
+    let wanted = reference.clone();
+    let registry = blocking(move |_| Ok(Registry::open(&wanted)?)).await?;
+    let digest = registry.digest().await?;
+    let manifest = digest.to_string();
     let _pulling = manager.pulling().await;
     if !force && let Some(found) = installed(manager, name, &manifest).await? {
         return Ok(found);
     }
-    let remote = registry.image().await?;
+    let remote = registry.image(digest).await?;
     let cache = BlobCache::open(&manager.home().blobs());
     let fetching =
         |layer: &str, done: u64, total: u64| events.progress("fetch", layer, done, Some(total));
