@@ -359,7 +359,7 @@ impl Error {
             Self::UnknownBackend(_) => (
                 ErrorCode::InvalidArgument,
                 hint(
-                    "it is one of qemu-kvm, qemu-tcg, host-compat, or unset: the strongest that works",
+                    "it is one of firecracker, qemu-kvm, qemu-tcg, host-compat, or unset: then a VM that works",
                 ),
             ),
             Self::BackendUnusable { .. } => (
