@@ -59,7 +59,7 @@ bench: build ## measure, beside the tools people use today: docs/benchmarks.md
 	bench/run.sh
 
 .PHONY: smoke-firecracker
-smoke-firecracker: build ## the main job on Firecracker, where it and KVM work (else exit code 77)
+smoke-firecracker: build ## the main job on Firecracker; where it or KVM does not work it says why and fails
 	scripts/smoke-firecracker.sh
 
 .PHONY: fuzz

@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 pyro=${PYRO:-target/release/pyro}
+if [[ ! -x ${PYRO_FIRECRACKER:-$(dirname "$pyro")/firecracker} ]] && ! command -v firecracker >/dev/null; then
+    echo "smoke-firecracker: skipped: firecracker is not installed"
+    exit 77
+fi
 work=$(mktemp -d)
 export PYRO_HOME=$work/home PYRO_BACKEND=firecracker
 # Environments that are installed already need not be built again.

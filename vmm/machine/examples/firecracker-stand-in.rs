@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 #[path = "../src/backend/firecracker/description.rs"]
 mod description;
@@ -50,6 +51,18 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Tells every client of the host that the guest takes its connection, as the vsock device would.
+fn answer_clients(listener: tokio::net::UnixListener) {
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut line = String::new();
+            let _ = tokio::io::BufReader::new(&mut client).read_line(&mut line).await;
+            let answer = if line.starts_with("CONNECT ") { "OK 1073741824\n" } else { "" };
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+}
+
 async fn answer(
     State(fail): State<String>,
     method: Method,
@@ -73,6 +86,9 @@ async fn answer(
         let documented = description.failures(method.as_str(), uri.path());
         assert!(documented.contains(&status), "{method} {uri} has no answer {status}");
         return fault(status, format!("stand-in: told to answer {status}"));
+    }
+    if let Some(socket) = body["uds_path"].as_str() {
+        answer_clients(tokio::net::UnixListener::bind(socket).expect("a free name"));
     }
     println!("{method} {} {body}", uri.path());
     (StatusCode::NO_CONTENT, String::new())

@@ -22,7 +22,7 @@ pub enum Error {
     #[error("QEMU was built without user-mode networking")]
     NetworkUnsupported,
     /// No Firecracker where one is looked for.
-    #[error("firecracker is not installed{}", .looked_at.as_ref().map(|path| format!(": there is no program {}", path.display())).unwrap_or_default())]
+    #[error("firecracker is not installed{}", .looked_at.as_ref().map(|path| format!(": {} is no absolute path of a program", path.display())).unwrap_or_default())]
     FirecrackerMissing {
         /// What `PYRO_FIRECRACKER` names.
         looked_at: Option<PathBuf>,

@@ -9,12 +9,12 @@ use crate::{Error, Result};
 use super::super::program::find;
 
 const PROGRAM: &str = "firecracker";
-/// Names the program to use.
+/// Names the program to use, by an absolute path.
 const VARIABLE: &str = "PYRO_FIRECRACKER";
-/// Versions that have every request that is made, with these fields: from the entropy device's and the
-/// merged logger's on, to the end of the first major version.
-pub const FIRECRACKER_VERSIONS: &str = "1.7 and later versions before 2.0";
-const FIRST: (u32, u32) = (1, 7);
+/// Versions from that of the API description on that requests are compared with, to the end of its major
+/// version.
+pub const FIRECRACKER_VERSIONS: &str = "1.17 and later versions before 2.0";
+const FIRST: (u32, u32) = (1, 17);
 
 /// What is known of the installed Firecracker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub fn firecracker_facts() -> Result<FirecrackerFacts> {
 /// The program to use: the one that is named and no other, else the nearest.
 fn place(named: Option<&Path>, own: Option<&Path>, on_path: Option<PathBuf>) -> Option<PathBuf> {
     match named {
-        Some(named) => named.is_file().then(|| named.to_owned()),
+        // Relative to what? A daemon is at home nowhere.
+        Some(named) => (named.is_absolute() && named.is_file()).then(|| named.to_owned()),
         None => {
             let beside = own.map(|own| own.with_file_name(PROGRAM));
             beside.filter(|path| path.is_file()).or(on_path)
@@ -57,7 +58,7 @@ fn place(named: Option<&Path>, own: Option<&Path>, on_path: Option<PathBuf>) -> 
     }
 }
 
-/// The version in `Firecracker v1.7.0`, if it is one that pyro works with.
+/// The version in `Firecracker v1.17.0`, if it is one that pyro works with.
 pub(super) fn supported(says: &str) -> Option<String> {
     let version = says.strip_prefix("Firecracker v")?;
     let mut numbers = version.split(['.', '-']).map(|number| number.parse::<u32>().ok());
@@ -71,10 +72,12 @@ mod tests {
 
     #[test]
     fn versions_from_the_first_to_the_next_major_one_are_spoken_to() {
-        for good in ["Firecracker v1.7.0", "Firecracker v1.17.0-dev", "Firecracker v1.10.1"] {
+        for good in ["Firecracker v1.17.0", "Firecracker v1.17.0-dev", "Firecracker v1.20.1"] {
             assert!(supported(good).is_some(), "{good}");
         }
-        for bad in ["", "Firecracker v1.6.9", "Firecracker v2.0.0", "Firecracker 1.7.0", "v1.7.0"] {
+        for bad in
+            ["", "Firecracker v1.16.9", "Firecracker v2.0.0", "Firecracker 1.17.0", "v1.17.0"]
+        {
             assert_eq!(supported(bad), None, "{bad}");
         }
     }
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(place(Some(&named), Some(&own), on_path()), None);
         std::fs::write(&named, "").unwrap();
         assert_eq!(place(Some(&named), Some(&own), on_path()), Some(named));
+        assert_eq!(place(Some(Path::new("Cargo.toml")), Some(&own), on_path()), None);
         assert_eq!(place(None, Some(&own), on_path()), on_path());
         std::fs::write(&beside, "").unwrap();
         assert_eq!(place(None, Some(&own), on_path()), Some(beside));
