@@ -20,7 +20,7 @@ MAY_KNOW = {
     "pyro-machine": {"pyro-durable"},
     "pyro-image": {"pyro-durable"},
     "pyro-apply": {"pyro-durable", "pyro-format", "pyro-store"},
-    "pyro-oci": {"pyro-durable", "pyro-format", "pyro-store"},
+    "pyro-oci": {"pyro-format", "pyro-store"},
     "pyro-vmm": {
         "pyro-api", "pyro-apply", "pyro-durable", "pyro-format", "pyro-image", "pyro-machine", "pyro-oci", "pyro-proto",
         "pyro-store",
