@@ -227,9 +227,9 @@ impl Manager {
     /// has a long form. What is not installed keeps its name.
     pub fn environment_name(&self, called: &str) -> String {
         let whole = || Some(pyro_oci::parse_reference(called).ok()?.whole());
-        let known = |name: &str| self.catalog.inspect(name).is_ok();
+        let catalog = &self.catalog;
         match whole() {
-            Some(whole) if !known(called) && known(&whole) => whole,
+            Some(whole) if !catalog.knows(called) && catalog.knows(&whole) => whole,
             _ => called.to_owned(),
         }
     }

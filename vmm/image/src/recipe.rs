@@ -83,6 +83,11 @@ fn closest(name: &str) -> Option<String> {
         .map(|(_, name)| name.to_owned())
 }
 
+/// The name that [`directory`] made this of.
+pub(crate) fn name_of(directory: &str) -> String {
+    directory.replace("%2F", "/").replace("%3A", ":").replace("%25", "%")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

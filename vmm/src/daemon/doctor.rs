@@ -140,7 +140,7 @@ async fn guests(manager: &Manager) -> Result<(Check, Option<String>, Vec<Check>)
     let kernel = &plan.environment.kernel.vmlinux;
     let cache = manager.home().cache();
     let verdict = pyro_machine::probe_kvm(kernel, Some(&plan.initrd), &cache).await?;
-    let (mode, status) = if verdict.usable {
+    let (mode, status) = if verdict.usable() {
         ("qemu-kvm", CheckStatus::Ok)
     } else {
         ("qemu-tcg", CheckStatus::Warning)
@@ -180,7 +180,7 @@ async fn firecracker(kvm: &Verdict) -> Result<Check> {
         Ok(facts) => {
             let what = format!("Firecracker {} ({})", facts.version, facts.path.display());
             let root = rustix::process::geteuid().is_root();
-            let cannot = match (root, kvm.usable) {
+            let cannot = match (root, kvm.usable()) {
                 (true, _) => {
                     Some("as root it needs its jailer, which pyro does not use yet".into())
                 }

@@ -37,7 +37,7 @@ impl Manager {
             }
             Err(error) => return Err(error),
         }
-        let usable = self.kvm(plan).await?.usable;
+        let usable = self.kvm(plan).await?.usable();
         Ok(if usable { BackendKind::QemuKvm } else { BackendKind::QemuTcg })
     }
 
@@ -51,17 +51,11 @@ impl Manager {
         match backend {
             BackendKind::QemuTcg => _ = blocking(|_| Ok(qemu_facts()?)).await?,
             BackendKind::QemuKvm => {
-                let Verdict { usable, reason, .. } = self.kvm(plan).await?;
-                if !usable {
-                    return Err(Error::BackendUnusable { backend: backend.name(), reason });
-                }
+                self.require_kvm(backend, plan).await?;
             }
             BackendKind::Firecracker => {
                 blocking(|_| Ok(firecracker_facts()?)).await?;
-                let Verdict { usable, reason, .. } = self.kvm(plan).await?;
-                if !usable {
-                    return Err(Error::BackendUnusable { backend: backend.name(), reason });
-                }
+                self.require_kvm(backend, plan).await?;
             }
             BackendKind::HostCompat if !allow_host_compat => {
                 return Err(Error::HostCompatNotAllowed);
@@ -69,6 +63,14 @@ impl Manager {
             BackendKind::HostCompat => _ = blocking(|_| Ok(sandbox_facts()?)).await?,
         }
         Ok(backend)
+    }
+
+    async fn require_kvm(&self, backend: BackendKind, plan: &BootPlan) -> Result<()> {
+        let verdict = self.kvm(plan).await?;
+        if verdict.usable() {
+            return Ok(());
+        }
+        Err(Error::BackendUnusable { backend: backend.name(), reason: verdict.reason })
     }
 
     async fn kvm(&self, plan: &BootPlan) -> Result<Verdict> {

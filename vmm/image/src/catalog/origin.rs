@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{IMAGE, Record};
 use super::{Catalog, Environment};
 use crate::build::Staged;
-use crate::recipe::{RECIPES, Recipe};
+use crate::recipe::{self, RECIPES, Recipe};
 use crate::{Error, ImageDigest, Progress, Result, durable};
 
 /// Where an environment came from, and what its image is made of.
@@ -146,10 +146,8 @@ impl Catalog {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.root()).map_err(Error::io("read", self.root()))? {
             let name = entry.map_err(Error::io("read", self.root()))?.file_name();
-            let unescaped =
-                |name: &str| name.replace("%2F", "/").replace("%3A", ":").replace("%25", "%");
             // Kernels and whatever else is here are no environments: those have images.
-            let name = name.to_str().map(unescaped);
+            let name = name.to_str().map(recipe::name_of);
             names.extend(
                 name.filter(|name| self.records(name).is_ok_and(|found| !found.is_empty())),
             );
@@ -159,7 +157,7 @@ impl Catalog {
     }
 
     fn records(&self, name: &str) -> Result<Vec<(ImageDigest, Result<Record, String>)>> {
-        let dir = self.root().join(crate::recipe::directory(name));
+        let dir = self.root().join(recipe::directory(name));
         if !dir.is_dir() {
             return Ok(Vec::new());
         }
@@ -174,10 +172,12 @@ impl Catalog {
 
     /// Fails unless there is, or can be, an environment of this name.
     pub(super) fn known(&self, name: &str) -> Result<()> {
-        if Recipe::find(name).is_ok() || self.pointer(name).exists() {
-            return Ok(());
-        }
-        Err(self.unknown(name))
+        if self.knows(name) { Ok(()) } else { Err(self.unknown(name)) }
+    }
+
+    /// Whether there is, or can be, an environment of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        Recipe::find(name).is_ok() || self.pointer(name).exists()
     }
 
     fn unknown(&self, name: &str) -> Error {

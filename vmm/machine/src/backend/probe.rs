@@ -50,10 +50,15 @@ pub enum Kvm {
 pub struct Verdict {
     /// What was found.
     pub found: Kvm,
-    /// Whether a guest really boots.
-    pub usable: bool,
     /// The finding in a few words.
     pub reason: String,
+}
+
+impl Verdict {
+    /// Whether a guest really boots.
+    pub fn usable(&self) -> bool {
+        self.found == Kvm::Works
+    }
 }
 
 /// A verdict holds for one boot of the host, one QEMU and one kernel.
@@ -125,7 +130,7 @@ fn unopened(error: &io::Error) -> Kvm {
 }
 
 fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
-    let unusable = |found, reason: String| Ok(Verdict { found, usable: false, reason });
+    let unusable = |found, reason: String| Ok(Verdict { found, reason });
     if let Err(error) = open_kvm() {
         return unusable(unopened(&error), format!("/dev/kvm cannot be opened: {error}"));
     }
@@ -137,9 +142,7 @@ fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
     let outcome = watch(console, FIRST_BYTE, WHOLE_BOOT);
     let complaint = child.end();
     match outcome {
-        Outcome::Up => {
-            Ok(Verdict { found: Kvm::Works, usable: true, reason: "a guest boots".to_owned() })
-        }
+        Outcome::Up => Ok(Verdict { found: Kvm::Works, reason: "a guest boots".to_owned() }),
         Outcome::Silent => unusable(
             Kvm::Silent,
             "/dev/kvm opens, but the guest's kernel printed nothing for five seconds".to_owned(),

@@ -95,7 +95,12 @@ impl Plan {
     pub(super) fn make(store: &Store, key: &BaselineKey) -> Result<Self> {
         let mut plan = Self { inodes: Vec::new(), blocks: 0 };
         let root = store.root_of(key)?;
-        let top = plan.add(Node::Dir { mode: root.mode, tree: root.tree }, key.mtime, 0, &[])?;
+        let top = plan.add(
+            Node::Dir { mode: root.mode, tree: root.tree },
+            key.mtime,
+            0,
+            Attributes::default(),
+        )?;
         let mut groups: HashMap<u64, usize> = HashMap::new();
         let mut pending = VecDeque::from([Pending { at: top, tree: root.tree, times: key.times }]);
         while let Some(Pending { at, tree, times }) = pending.pop_front() {
@@ -111,9 +116,10 @@ impl Plan {
                     plan.inodes[*known].links += 1;
                     continue;
                 }
-                let child = plan.add(entry.node.clone(), time.mtime, at, &entry.extensions)?;
+                let group = attributes.link_group;
+                let child = plan.add(entry.node.clone(), time.mtime, at, attributes)?;
                 children.push(child);
-                if let Some(group) = attributes.link_group {
+                if let Some(group) = group {
                     groups.insert(group, child);
                 }
                 if let Node::Dir { tree, .. } = entry.node {
@@ -138,9 +144,8 @@ impl Plan {
         node: Node,
         mtime: Mtime,
         parent: usize,
-        extensions: &[pyro_format::Extension],
+        attributes: Attributes,
     ) -> Result<usize> {
-        let attributes = Attributes::from_extensions(extensions)?;
         let (kind, mode, size, content) = match node {
             Node::Dir { mode, tree } => {
                 let content = Content::Directory { tree, parent, children: Vec::new() };
