@@ -14,7 +14,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -23,20 +22,18 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::services::Services;
+use crate::services::{Services, Serving, take_clients};
 use crate::sys;
 use crate::vsock::{
-    ACCEPT_PAUSE, HANDSHAKE, HELLO_MAX, MAX_GUEST, MAX_HOST, MissingService, SOCKET, SocketDir,
-    parse_hello,
+    HANDSHAKE, HELLO_MAX, MAX_GUEST, MAX_HOST, MissingService, SOCKET, SocketDir, parse_hello,
 };
 
 /// Hands connections over until dropped.
 pub(crate) struct Handover {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _serving: Serving,
 }
 
 /// What the sandbox and its owner need.
@@ -58,31 +55,24 @@ impl Handover {
         let (ready, announce) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let listener = dir.listen(SOCKET)?;
         listener.set_nonblocking(true)?;
-        let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name("handover".into()).spawn(move || {
-            runtime.block_on(async {
-                let Ok(agent) = sys::watched(ours) else { return };
-                let Ok(listener) = UnixListener::from_std(listener) else { return };
-                let services = Services::new(dir, missing);
-                let host = Arc::new(Host { agent, services });
-                tokio::select! {
-                    () = host.clone().take_clients(listener) => {}
-                    () = host.take_requests(announce) => {}
-                    _ = stopped => {}
+        let serving = Serving::start("handover", || async move {
+            let Ok(agent) = sys::watched(ours) else { return };
+            let Ok(listener) = UnixListener::from_std(listener) else { return };
+            let services = Services::new(dir, missing);
+            let host = Arc::new(Host { agent, services });
+            let introduce = |client| {
+                let host = host.clone();
+                async move {
+                    // A client that was not handed over is closed, and so refused.
+                    let _ = timeout(HANDSHAKE, host.introduce(client)).await;
                 }
-            });
+            };
+            tokio::select! {
+                () = take_clients(listener, MAX_HOST, introduce) => {}
+                () = host.clone().take_requests(announce) => {}
+            }
         })?;
-        Ok((Handover { stop: Some(stop), thread: Some(thread) }, Plug { agent_end, ready }))
-    }
-}
-
-impl Drop for Handover {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        Ok((Handover { _serving: serving }, Plug { agent_end, ready }))
     }
 }
 
@@ -92,25 +82,6 @@ struct Host {
 }
 
 impl Host {
-    /// Accepts clients of the host for ever; so many at a time, the others wait in the backlog.
-    async fn take_clients(self: Arc<Self>, listener: UnixListener) {
-        let places = Arc::new(Semaphore::new(MAX_HOST));
-        loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let Ok((client, _)) = listener.accept().await else {
-                // Out of descriptors or memory.
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let host = self.clone();
-            tokio::spawn(async move {
-                // A client that was not handed over is closed, and so refused.
-                let _ = timeout(HANDSHAKE, host.introduce(client)).await;
-                drop(place);
-            });
-        }
-    }
-
     async fn introduce(&self, mut client: UnixStream) -> io::Result<()> {
         let mut line = Vec::new();
         // Byte by byte: what follows the line belongs to the agent.
@@ -207,7 +178,7 @@ mod tests {
         // Full now and then, for it is read by another thread.
         while let Err(error) = send(agent, &port.to_le_bytes(), theirs.as_fd()) {
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-            thread::yield_now();
+            std::thread::yield_now();
         }
         answer
     }

@@ -2,12 +2,17 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::sleep;
 
-use crate::vsock::{DIAL_EVERY, DIAL_FOR, HOOK_EVERY, MissingService, SOCKET, SocketDir};
+use crate::vsock::{
+    ACCEPT_PAUSE, DIAL_EVERY, DIAL_FOR, HOOK_EVERY, MissingService, SOCKET, SocketDir,
+};
 
 /// The sockets `vsock_PORT` in a machine's directory.
 pub(crate) struct Services {
@@ -47,5 +52,62 @@ impl Services {
             *called = Some(now);
             hook();
         }
+    }
+}
+
+/// A thread that serves sockets until this is dropped.
+pub(crate) struct Serving {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Starts the thread `name`, which does `work` in a runtime of its own.
+    pub(crate) fn start<F: Future<Output = ()>>(
+        name: &str,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = work() => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Accepts clients for ever; so many at a time, the others wait in the backlog.
+pub(crate) async fn take_clients<F: Future<Output = ()> + Send + 'static>(
+    listener: UnixListener,
+    most: usize,
+    serve: impl Fn(UnixStream) -> F,
+) {
+    let places = Arc::new(Semaphore::new(most));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((client, _)) = listener.accept().await else {
+            // Out of descriptors or memory.
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let served = serve(client);
+        tokio::spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
 }

@@ -20,7 +20,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use client::Client;
-use relay::Relay;
 
 use super::{Backend, RunningVm};
 use crate::vsock::{MissingService, SOCKET, SocketDir};
@@ -95,7 +94,7 @@ fn boot(path: &Path, spec: &MachineSpec, dir: &Path, missing: MissingService) ->
     let child = command.spawn().map_err(Error::io("run", path))?;
     let mut started = Started { child: Some(child), dir };
 
-    let relay = Relay::start(dir, VSOCK, &spec.host_ports, missing);
+    let relay = relay::start(dir, VSOCK, &spec.host_ports, missing);
     let relay = relay.map_err(Error::io("serve sockets in", dir))?;
     let mut client = Client::connect(&sockets, API, started.child())?;
     for request in api::boot(spec) {

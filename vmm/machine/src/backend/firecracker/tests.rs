@@ -191,7 +191,7 @@ fn what_the_guest_asks_for_is_started_and_reached() {
             });
         }
     };
-    let relay = Relay::start(dir.path(), VSOCK, &[1025], Box::new(missing)).unwrap();
+    let relay = relay::start(dir.path(), VSOCK, &[1025], Box::new(missing)).unwrap();
     let mut guest = UnixStream::connect(dir.path().join(format!("{VSOCK}_1025"))).unwrap();
     guest.write_all(b"hello").unwrap();
     let mut answer = String::new();
