@@ -8,6 +8,7 @@
 //! while it is read, and an archive's names while it is.
 
 mod archive;
+mod contents;
 mod dir;
 mod file;
 pub(crate) mod filter;

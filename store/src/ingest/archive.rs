@@ -5,7 +5,7 @@
 //! refused; links are stored verbatim, wherever they point.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,14 +13,13 @@ use flate2::bufread::MultiGzDecoder;
 use pyro_format::{Attributes, Mode, Mtime, escape};
 use tar::EntryType;
 
+use super::contents::Contents;
 use super::members::{Member, Members, parse_path, parse_target};
-use super::sparse::Expanded;
-use super::stream::Cutter;
 use super::tarball::{self, Pax, Refusal, bad_header};
 use super::{IngestOptions, Tally, Top};
 use crate::baseline::SkipReason;
-use crate::error::{Error, IoContext, Result};
-use crate::progress::{self, Progress};
+use crate::error::{IoContext, Result};
+use crate::progress::Progress;
 use crate::store::locked;
 use crate::writer::{Batch, Sink};
 
@@ -39,14 +38,11 @@ pub(super) fn ingest(
     let input: Box<dyn Read> =
         if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut reading = Reading {
-        path,
-        options,
         tally,
         progress,
         sink: Sink::new(batch)?,
-        cutter: Cutter::new(),
+        contents: Contents::new("its", options.limits.bytes),
         members: Members::new(),
-        bytes: 0,
     };
     let limits = &options.limits;
     tarball::each_member(path, input, limits, progress, |name, entry| {
@@ -62,15 +58,11 @@ pub(super) fn ingest(
 }
 
 struct Reading<'a> {
-    path: &'a Path,
-    options: &'a IngestOptions,
     tally: &'a Tally,
     progress: &'a dyn Progress,
     sink: Sink,
-    cutter: Cutter,
+    contents: Contents,
     members: Members,
-    /// Bytes in all files so far.
-    bytes: u64,
 }
 
 impl Reading<'_> {
@@ -88,7 +80,9 @@ impl Reading<'_> {
         let member = match kind {
             _ if is_dir => Member::Dir { mode, mtime, children: Default::default() },
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.read_file(entry, pax.real_size, mode, mtime)?
+                let (sink, size) = (&mut self.sink, pax.real_size);
+                let (content, size) = self.contents.store(sink, entry, size, self.progress)?;
+                Member::File { mode, mtime, size, content }
             }
             EntryType::Link => self.hard_link(entry)?,
             EntryType::Symlink => {
@@ -113,38 +107,6 @@ impl Reading<'_> {
         Ok(self.members.insert(&path, member, Attributes::default())?)
     }
 
-    fn read_file(
-        &mut self,
-        entry: &mut tarball::Member<'_>,
-        real_size: Option<u64>,
-        mode: Mode,
-        mtime: Mtime,
-    ) -> Result<Member, Refusal> {
-        let claimed = real_size.unwrap_or(entry.size());
-        self.bytes = self.bytes.saturating_add(claimed);
-        let limit = self.options.limits.bytes;
-        if self.bytes > limit {
-            let reason = format!("its files hold more than {limit} bytes");
-            return Err(Refusal::Error(self.refuse(reason)));
-        }
-        let mut expanded;
-        let input: &mut dyn Read = match real_size {
-            Some(real_size) => {
-                expanded = Expanded::new(entry, real_size)?;
-                &mut expanded
-            }
-            None => entry,
-        };
-        let (content, size) = self.cutter.store(&mut self.sink, input, |bytes| {
-            self.progress.advance(0, bytes);
-            progress::check(self.progress)
-        })?;
-        if size != claimed {
-            return Err(Refusal::Input(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(Member::File { mode, mtime, size, content })
-    }
-
     /// Becomes a file equal to the one it links to.
     fn hard_link(&self, entry: &tarball::Member<'_>) -> Result<Member, Refusal> {
         let target = entry.link_name_bytes().ok_or("is a hard link without a target")?;
@@ -154,9 +116,5 @@ impl Reading<'_> {
         self.members.file(&path).ok_or_else(|| {
             format!("is a hard link to '{shown}', which is no regular file before it").into()
         })
-    }
-
-    fn refuse(&self, reason: String) -> Error {
-        Error::Archive { archive: self.path.to_owned(), reason }
     }
 }

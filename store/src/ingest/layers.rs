@@ -13,13 +13,12 @@ use std::time::Instant;
 use pyro_format::{Attributes, Device, DeviceKind, EntryName, FileId, Mode, Mtime, escape};
 use tar::EntryType;
 
+use super::contents::Contents;
 use super::members::{Member, Members, parse_path, parse_target};
-use super::sparse::Expanded;
-use super::stream::Cutter;
 use super::tarball::{self, Pax, Refusal, bad_header};
 use super::{ArchiveLimits, IngestReport, Lists, Tally, finish};
-use crate::error::{Error, Result};
-use crate::progress::{self, Progress};
+use crate::error::Result;
+use crate::progress::Progress;
 use crate::store::{Store, locked};
 use crate::writer::{Batch, Sink};
 
@@ -35,11 +34,9 @@ pub struct ImageIngest {
     store: Store,
     batch: Arc<Batch>,
     sink: Sink,
-    cutter: Cutter,
+    contents: Contents,
     members: Members,
     limits: ArchiveLimits,
-    /// Bytes in all files so far.
-    bytes: u64,
     started: Instant,
 }
 
@@ -54,10 +51,9 @@ impl Store {
             store: self.clone(),
             sink: Sink::new(&batch)?,
             batch,
-            cutter: Cutter::new(),
+            contents: Contents::new("the image's", limits.bytes),
             members: Members::new(),
             limits,
-            bytes: 0,
             started: Instant::now(),
         })
     }
@@ -79,7 +75,7 @@ impl ImageIngest {
         self.members.next_layer();
         let limits = self.limits.clone();
         tarball::each_member(name, input, &limits, progress, |member_name, member| {
-            self.take(name, member_name, member, progress)
+            self.take(member_name, member, progress)
         })
     }
 
@@ -101,7 +97,6 @@ impl ImageIngest {
 
     fn take(
         &mut self,
-        layer: &Path,
         name: &[u8],
         member: &mut tarball::Member<'_>,
         progress: &dyn Progress,
@@ -139,7 +134,9 @@ impl ImageIngest {
         let taken = match kind {
             _ if is_dir => Member::Dir { mode, mtime, children: Default::default() },
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.read_file(layer, member, pax.real_size, (mode, mtime), progress)?
+                let (sink, size) = (&mut self.sink, pax.real_size);
+                let (content, size) = self.contents.store(sink, member, size, progress)?;
+                Member::File { mode, mtime, size, content }
             }
             EntryType::Link => {
                 let target = member.link_name_bytes().ok_or("is a hard link without a target")?;
@@ -185,38 +182,6 @@ impl ImageIngest {
             self.members.hide(&[above, &[hidden]].concat());
         }
         Ok(())
-    }
-
-    fn read_file(
-        &mut self,
-        layer: &Path,
-        member: &mut tarball::Member<'_>,
-        real_size: Option<u64>,
-        (mode, mtime): (Mode, Mtime),
-        progress: &dyn Progress,
-    ) -> Result<Member, Refusal> {
-        let claimed = real_size.unwrap_or(member.size());
-        self.bytes = self.bytes.saturating_add(claimed);
-        if self.bytes > self.limits.bytes {
-            let reason = format!("the image's files hold more than {} bytes", self.limits.bytes);
-            return Err(Refusal::Error(Error::Archive { archive: layer.to_owned(), reason }));
-        }
-        let mut expanded;
-        let input: &mut dyn Read = match real_size {
-            Some(real_size) => {
-                expanded = Expanded::new(member, real_size)?;
-                &mut expanded
-            }
-            None => member,
-        };
-        let (content, size) = self.cutter.store(&mut self.sink, input, |bytes| {
-            progress.advance(0, bytes);
-            progress::check(progress)
-        })?;
-        if size != claimed {
-            return Err(Refusal::Input(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(Member::File { mode, mtime, size, content })
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn each_member(
     mut take: impl FnMut(&[u8], &mut Member<'_>) -> Result<(), Refusal>,
 ) -> Result<()> {
     let broken = |error: &io::Error| broken(path, error);
+    let refuse = |reason| Error::Archive { archive: path.to_owned(), reason };
     let meter = Meter::new(limits.bytes);
     let mut archive = Archive::new(Metered { input, meter: meter.clone() });
     let mut entries = archive.entries().map_err(|error| broken(&error))?;
@@ -44,8 +45,7 @@ pub(super) fn each_member(
         progress::check(progress)?;
         count += 1;
         if count > limits.members {
-            let reason = format!("it has more than {} members", limits.members);
-            return Err(Error::Archive { archive: path.to_owned(), reason });
+            return Err(refuse(format!("it has more than {} members", limits.members)));
         }
         let name = entry.path_bytes().into_owned();
         if !matches!(entry.header().entry_type(), EntryType::XGlobalHeader) {
@@ -55,6 +55,7 @@ pub(super) fn each_member(
                     let (archive, member) = (path.to_owned(), escape(&name));
                     return Err(Error::Member { archive, member, reason });
                 }
+                Err(Refusal::Archive(reason)) => return Err(refuse(reason)),
                 Err(Refusal::Input(error)) => return Err(broken(&error)),
                 Err(Refusal::Error(error)) => return Err(error),
             }
@@ -63,8 +64,7 @@ pub(super) fn each_member(
         io::copy(&mut entry, &mut io::sink()).map_err(|error| broken(&error))?;
     }
     if meter.ended.get() {
-        let reason = "it is truncated: its end marker is missing".to_owned();
-        return Err(Error::Archive { archive: path.to_owned(), reason });
+        return Err(refuse("it is truncated: its end marker is missing".to_owned()));
     }
     meter.allow(u64::MAX);
     // To its end, so that a compressed archive's checksum is checked.
@@ -83,6 +83,8 @@ pub(super) fn broken(path: &Path, error: &io::Error) -> Error {
 /// Why a member ends the ingest.
 pub(super) enum Refusal {
     Member(String),
+    /// What is wrong is wrong with the archive.
+    Archive(String),
     Input(io::Error),
     Error(Error),
 }
