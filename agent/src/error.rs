@@ -38,6 +38,9 @@ pub enum Error {
     /// A program does not read what is typed.
     #[error("{0}")]
     Stuck(String),
+    /// No such user or group.
+    #[error("{0}")]
+    UnknownUser(String),
     /// A connection to the host failed.
     #[error("talking to the host failed")]
     Frame(#[from] FrameError),
@@ -81,6 +84,7 @@ impl From<&Error> for AgentError {
             Error::Ended(_) => ErrorKind::Ended,
             Error::TooMany(_) => ErrorKind::TooMany,
             Error::Stuck(_) => ErrorKind::Stuck,
+            Error::UnknownUser(_) => ErrorKind::UnknownUser,
             Error::Io { .. } | Error::Frame(_) | Error::HungUp => ErrorKind::Io,
         };
         AgentError { kind, message: error.chain() }

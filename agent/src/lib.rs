@@ -21,6 +21,7 @@ pub mod content;
 pub mod error;
 pub mod exec;
 pub mod freeze;
+pub mod identity;
 pub mod lower;
 pub mod push;
 pub mod report;

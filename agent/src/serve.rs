@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyro_proto::{
-    AgentError, Call, FrameError, GUEST_FRAME_LIMIT, Reply, Stream, read_frame, write_frame,
+    AgentError, Call, FrameError, GUEST_FRAME_LIMIT, Reply, Stream, UserName, read_frame,
+    write_frame,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use crate::content;
 use crate::error::{Error, Result};
 use crate::exec::{Command, Execs, Place};
 use crate::freeze;
+use crate::identity::Identity;
 use crate::lower::Content;
 use crate::push::{self, Pushes};
 use crate::report::{self, Hashes};
@@ -147,8 +149,17 @@ impl Agent {
         match call {
             Call::Ping => host.reply(&Reply::Alive).await,
             Call::Exec(request) => {
-                self.execs.start(request).await?;
+                self.execs.start(request, None).await?;
                 host.reply(&Reply::Started).await
+            }
+            Call::ExecAs { request, user } => {
+                let user = self.find_user(user).await?;
+                self.execs.start(request, Some(user)).await?;
+                host.reply(&Reply::Started).await
+            }
+            Call::SetOwner { user } => {
+                self.workspace.set_owner(&self.find_user(user).await?)?;
+                host.reply(&Reply::Done).await
             }
             Call::Attach { id, stdout_from, stderr_from } => {
                 let command = self.execs.get(id)?;
@@ -192,8 +203,16 @@ impl Agent {
             }
             Call::Thaw => Err(Error::Invalid("nothing is frozen on this connection".into())),
             Call::PowerOff => host.reply(&Reply::Done).await,
-            Call::OpenShell(_)
-            | Call::ListShells
+            Call::OpenShell(request) => {
+                let shell = shell::calls::open(&self.shells, request, None).await?;
+                host.reply(&Reply::Shell(shell)).await
+            }
+            Call::OpenShellAs { request, user } => {
+                let user = self.find_user(user).await?;
+                let shell = shell::calls::open(&self.shells, request, Some(user)).await?;
+                host.reply(&Reply::Shell(shell)).await
+            }
+            Call::ListShells
             | Call::ReadShell { .. }
             | Call::FollowShell { .. }
             | Call::WriteShell { .. }
@@ -201,6 +220,12 @@ impl Agent {
             | Call::ResizeShell { .. }
             | Call::CloseShell { .. } => shell::calls::answer(&self.shells, host, call).await,
         }
+    }
+
+    async fn find_user(&self, user: UserName) -> Result<Identity> {
+        let place = self.place.clone();
+        let found = tokio::task::spawn_blocking(move || place.find_user(&user.0)).await;
+        found.unwrap_or(Err(Error::HungUp))
     }
 }
 

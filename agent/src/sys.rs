@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use tokio::io::unix::AsyncFd;
 
 use crate::confine::Confinement;
+use crate::identity::Identity;
 
 fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -207,6 +208,8 @@ pub struct Child<'a> {
     pub cgroup: Option<RawFd>,
     /// Cgroup namespace to join.
     pub mark: Option<RawFd>,
+    /// Who it runs as; the agent's own user when absent.
+    pub user: Option<&'a Identity>,
     /// What it may not do.
     pub confinement: Option<&'a Confinement>,
     /// Standard input, output and error; all above 2.
@@ -307,11 +310,17 @@ unsafe fn become_program(
         {
             return (Stage::Setup, errno());
         }
+        reset_signals();
+        set_limits();
+        if let Some(user) = child.user
+            && !become_user(user)
+        {
+            return (Stage::Setup, errno());
+        }
+        // As the user, who may not be let in.
         if libc::chdir(child.cwd.as_ptr()) < 0 {
             return (Stage::Cwd, errno());
         }
-        reset_signals();
-        set_limits();
         let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flags);
         if let Some(confinement) = child.confinement
@@ -336,6 +345,24 @@ unsafe fn become_program(
             }
         }
         (Stage::Exec, failure)
+    }
+}
+
+/// Becomes a user for good. The outputs become the user's, who may open them again by their names in
+/// `/dev` and `/proc`.
+///
+/// # Safety
+/// As for [`become_program`].
+unsafe fn become_user(user: &Identity) -> bool {
+    let (groups, count) = (user.groups.as_ptr(), user.groups.len());
+    // SAFETY: async-signal-safe calls; the kernel reads `count` numbers. Made directly: the C library
+    // would ask all threads to follow, which a forked child does not have.
+    unsafe {
+        libc::fchown(1, user.uid, user.gid) == 0
+            && libc::fchown(2, user.uid, user.gid) == 0
+            && libc::syscall(libc::SYS_setgroups, count, groups) == 0
+            && libc::syscall(libc::SYS_setgid, user.gid) == 0
+            && libc::syscall(libc::SYS_setuid, user.uid) == 0
     }
 }
 

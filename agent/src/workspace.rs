@@ -12,6 +12,7 @@ use pyro_proto::Welcome;
 
 use crate::beneath;
 use crate::error::{Doing, Result};
+use crate::identity::{Identity, Owner};
 use crate::lower::{Content, mount_lower};
 
 /// Name of the workspace in the hidden overlay, and in the lower layer.
@@ -61,6 +62,7 @@ pub struct Workspace {
     upper: OwnedFd,
     scratch: OwnedFd,
     marking: Marking,
+    owner: Owner,
 }
 
 impl Workspace {
@@ -72,7 +74,9 @@ impl Workspace {
         for dir in [&places.lower, &places.merged, &upper, &work] {
             fs::create_dir_all(dir).doing(|| format!("create {}", dir.display()))?;
         }
-        mount_lower(&places.lower, content, welcome.root_mode, welcome.root_mtime)?;
+        let owner = Owner::default();
+        let top = (welcome.root_mode, welcome.root_mtime);
+        mount_lower(&places.lower, content, top, owner.clone())?;
         // Refused where overlayfs is younger than the parameter; renames of deep paths then copy.
         let _ = fs::write("/sys/module/overlay/parameters/redirect_max", REDIRECT_MAX);
         mount_overlay(&places.lower, &upper, &work, &places.merged, places.marking)?;
@@ -85,6 +89,7 @@ impl Workspace {
             upper: open(&upper)?,
             scratch: open(&places.scratch)?,
             marking: places.marking,
+            owner,
         };
         match mkdirat(&workspace.merged, STAGE, Mode::S_IRWXU) {
             Err(Errno::EEXIST) => {}
@@ -104,7 +109,8 @@ impl Workspace {
         };
         let merged = || open(&dir.join("merged")).unwrap();
         let marking = Marking::Trusted;
-        Self { merged: merged(), upper: merged(), scratch: open(dir).unwrap(), marking }
+        let (scratch, owner) = (open(dir).unwrap(), Owner::default());
+        Self { merged: merged(), upper: merged(), scratch, marking, owner }
     }
 
     /// `/workspace` as everybody sees it.
@@ -119,6 +125,22 @@ impl Workspace {
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno).doing(|| "open the upper layer".into()),
         }
+    }
+
+    /// Makes a user the owner of the top, of the lower layer, and of what is pushed. Before anything
+    /// below the top was looked at: the kernel remembers owners.
+    pub fn set_owner(&self, user: &Identity) -> Result<()> {
+        self.owner.set(user);
+        let stat = beneath::stat(&self.merged, TOP).doing(|| "look at /workspace".into())?;
+        if (stat.st_uid, stat.st_gid) != self.owner.get() {
+            self.owner.own_entry(&self.merged, TOP).doing(|| "give /workspace away".into())?;
+        }
+        Ok(())
+    }
+
+    /// Who owns what the host puts into it.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// How the upper layer is marked.

@@ -106,6 +106,7 @@ fn help_of_exec_teaches_by_examples() {
           --detach               Start the command and leave it running; prints its number
           --timeout-seconds <S>  Kill the command after so many seconds
           --cwd <DIR>            Working directory, absolute or below /workspace [default: /workspace]
+          --user <USER>          Who runs it: NAME or UID, perhaps :GROUP [default: the workspace's]
           --env <NAME=VALUE>     Set an environment variable; may be repeated
           --json                 Print one JSON document on standard output instead of text
       -h, --help                 Print help

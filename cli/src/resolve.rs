@@ -109,6 +109,7 @@ impl From<RunArgs> for Run {
             vcpu_count: args.machine.vcpu_count,
             mem_mib: args.machine.mem_mib,
             disk_mib: args.machine.disk_mib,
+            user: args.machine.user,
             timeout_seconds: args.timeout_seconds,
             ttl_seconds: args.machine.ttl_seconds,
             network: args.machine.network,
@@ -123,6 +124,7 @@ impl ShellOpenArgs {
         ShellOpen {
             workspace_id: self.workspace_id,
             cwd: guest_path(self.start.cwd),
+            user: self.start.user,
             cols: self.cols,
             rows: self.rows,
             env: self.start.env,
@@ -166,6 +168,7 @@ impl From<VmCreateArgs> for VmCreate {
             vcpu_count: args.machine.vcpu_count,
             mem_mib: args.machine.mem_mib,
             disk_mib: args.machine.disk_mib,
+            user: args.machine.user,
             ttl_seconds: args.machine.ttl_seconds,
             network: args.machine.network,
             allow_host_compat: args.machine.allow_host_compat,
@@ -190,6 +193,7 @@ impl From<ExecStartArgs> for WorkspaceExec {
             command: bytes(args.command),
             timeout_seconds: args.timeout_seconds,
             cwd: guest_path(args.cwd),
+            user: args.user,
             env: args.env,
         }
     }
@@ -197,8 +201,8 @@ impl From<ExecStartArgs> for WorkspaceExec {
 
 impl From<ExecStartArgs> for ExecStart {
     fn from(args: ExecStartArgs) -> Self {
-        let WorkspaceExec { workspace_id, command, timeout_seconds, cwd, env } = args.into();
-        Self { workspace_id, command, timeout_seconds, cwd, env }
+        let WorkspaceExec { workspace_id, command, timeout_seconds, cwd, user, env } = args.into();
+        Self { workspace_id, command, timeout_seconds, cwd, user, env }
     }
 }
 
@@ -247,6 +251,7 @@ impl CreateArgs {
             vcpu_count: self.machine.vcpu_count,
             mem_mib: self.machine.mem_mib,
             disk_mib: self.machine.disk_mib,
+            user: self.machine.user,
             ttl_seconds: self.machine.ttl_seconds,
             network: self.machine.network,
             allow_host_compat: self.machine.allow_host_compat,
@@ -269,6 +274,7 @@ impl HereArgs {
             vcpu_count: machine.vcpu_count,
             mem_mib: machine.mem_mib,
             disk_mib: machine.disk_mib,
+            user: machine.user,
             ttl_seconds: machine.ttl_seconds,
             network: machine.network,
             allow_host_compat: machine.allow_host_compat,
@@ -282,6 +288,7 @@ impl HereArgs {
             command: bytes(self.command.clone()),
             timeout_seconds: self.timeout_seconds,
             cwd: None,
+            user: None,
             env: Vec::new(),
         }
     }

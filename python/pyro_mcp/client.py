@@ -119,6 +119,7 @@ class Pyro:
         network: bool = False,
         allow_host_compat: bool = False,
         disk_mib: int = 16384,
+        user: str | None = None,
     ) -> results.CommandResult:
         """Runs one command in a VM of its own, which is gone afterwards.
 
@@ -126,9 +127,11 @@ class Pyro:
         command is killed after that time (`None`: never) and the result says `timed_out`.
         `ttl_seconds`: the VM is ended after that time, whatever it does. `network`: gives the guest
         connections out to public addresses. `disk_mib`: most that the guest can write to its disk.
-        `allow_host_compat`: where no VM can run, runs without one, with weaker isolation.
+        `allow_host_compat`: where no VM can run, runs without one, with weaker isolation. `user`:
+        who runs it, a name or a number, perhaps with `:GROUP` (`None`: the image's user, or root).
         """
         options = _machine(vcpu_count, mem_mib, disk_mib, ttl_seconds, network, allow_host_compat)
+        options += option("user", user)
         options += option("timeout-seconds", timeout_seconds)
         reply = self._call("run", options, names=[environment], command=command)
         return cast(results.CommandResult, reply)
@@ -142,9 +145,14 @@ class Pyro:
         network: bool = False,
         allow_host_compat: bool = False,
         disk_mib: int = 16384,
+        user: str | None = None,
     ) -> results.VmInfo:
-        """Makes a VM without starting it. It is deleted after `ttl_seconds` (`None`: 600)."""
+        """Makes a VM without starting it. It is deleted after `ttl_seconds` (`None`: 600).
+
+        `user`: who runs its command, as in `create_workspace`.
+        """
         options = _machine(vcpu_count, mem_mib, disk_mib, ttl_seconds, network, allow_host_compat)
+        options += option("user", user)
         return cast(results.VmInfo, self._call("vm create", options, names=[environment]))
 
     def start_vm(self, vm_id: str) -> results.VmInfo:
@@ -201,6 +209,7 @@ class Pyro:
         network: bool = False,
         allow_host_compat: bool = False,
         disk_mib: int = 16384,
+        user: str | None = None,
     ) -> results.WorkspaceInfo:
         """Makes a VM whose `/workspace` starts as the seed; it is complete when this returns.
 
@@ -209,9 +218,11 @@ class Pyro:
         `name`: a name to use in place of the id. `exclude`: patterns as in a `.gitignore`;
         `gitignore`: leave out what the seed's own name. `allow_changing`: keep the last reading of
         a file that keeps changing; `skip_unreadable`: leave out what cannot be read. The workspace
-        is deleted after `ttl_seconds`, when given.
+        is deleted after `ttl_seconds`, when given. `user`: who runs commands and owns `/workspace`,
+        a name or a number, perhaps with `:GROUP` (`None`: the image's user, or root).
         """
         options = _machine(vcpu_count, mem_mib, disk_mib, ttl_seconds, network, allow_host_compat)
+        options += option("user", user)
         options += _source(exclude, gitignore, allow_changing, skip_unreadable)
         options += option("seed-path", seed_path) + option("name", name)
         options += _labels(labels)
@@ -255,13 +266,15 @@ class Pyro:
         timeout_seconds: float | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str | bytes] | None = None,
+        user: str | None = None,
     ) -> results.LogEntry:
         """Runs a command in `/workspace`, logs it, and returns when it has ended.
 
         `command`: a text for `sh -c`, or the program and its arguments. `timeout_seconds`: the
         command is killed after that time. `cwd`: working directory, absolute or below `/workspace`.
+        `user`: who runs it, in place of the workspace's user.
         """
-        options = _execution(timeout_seconds, cwd, env)
+        options = _execution(timeout_seconds, cwd, env, user)
         reply = self._call("workspace exec", options, names=[workspace_id], command=command)
         return cast(results.LogEntry, reply)
 
@@ -479,9 +492,10 @@ class Pyro:
         timeout_seconds: float | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str | bytes] | None = None,
+        user: str | None = None,
     ) -> results.ExecView:
         """Starts a command and leaves it running; the others below know it by its `sequence`."""
-        options = _execution(timeout_seconds, cwd, env) + flag("detach", True)
+        options = _execution(timeout_seconds, cwd, env, user) + flag("detach", True)
         reply = self._call("workspace exec", options, names=[workspace_id], command=command)
         return cast(results.ExecView, reply)
 
@@ -533,9 +547,14 @@ class Pyro:
         cwd: Path = "/workspace",
         cols: int = 120,
         rows: int = 30,
+        user: str | None = None,
     ) -> results.ShellInfo:
-        """Opens an interactive shell on a terminal of its own. It ends with the workspace."""
+        """Opens an interactive shell on a terminal of its own. It ends with the workspace.
+
+        `user`: who it belongs to, in place of the workspace's user.
+        """
         options = option("cwd", cwd) + option("cols", cols) + option("rows", rows)
+        options += option("user", user)
         reply = self._call("workspace shell open", options, names=[workspace_id])
         return cast(results.ShellInfo, reply)
 
@@ -678,9 +697,13 @@ def _labels(labels: Mapping[str, str] | None) -> list[bytes]:
 
 
 def _execution(
-    timeout_seconds: float | None, cwd: Path | None, env: Mapping[str, str | bytes] | None
+    timeout_seconds: float | None,
+    cwd: Path | None,
+    env: Mapping[str, str | bytes] | None,
+    user: str | None,
 ) -> list[bytes]:
     options = option("timeout-seconds", timeout_seconds) + option("cwd", cwd)
+    options += option("user", user)
     for name, value in (env or {}).items():
         options += option("env", word(name) + b"=" + word(value))
     return options

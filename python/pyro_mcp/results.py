@@ -250,6 +250,7 @@ class WorkspaceInfo(TypedDict):
     mem_mib: int
     disk_mib: int
     network_enabled: bool
+    user: str
     command_count: int
     last_command: LastCommand | None
     workspace_seed: WorkspaceSeed

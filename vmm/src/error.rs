@@ -97,6 +97,9 @@ pub enum Error {
         /// What only newer guests have.
         lacks: &'static str,
     },
+    /// A workspace without a VM has one user.
+    #[error("a workspace without a VM (host-compat) has one user, root, who is this one outside")]
+    SandboxUser,
     /// No VM has this id.
     #[error("there is no VM '{0}'")]
     UnknownVm(String),
@@ -408,6 +411,9 @@ impl Error {
                      then 'pyro workspace start {workspace}'; its files stay"
                 )),
             ),
+            Self::SandboxUser => {
+                (ErrorCode::Unsupported, Some("do without --user, or run it in a VM".to_owned()))
+            }
             Self::Stopped(id) => (
                 ErrorCode::WorkspaceState,
                 Some(format!("'pyro workspace start {id}' boots it again, its files as they were")),
@@ -752,6 +758,13 @@ fn guest(error: &GuestError) -> (ErrorCode, Option<String>) {
                 ErrorCode::Busy,
                 Some(
                     "wait until it reads again, or interrupt it: 'pyro workspace shell signal'"
+                        .to_owned(),
+                ),
+            ),
+            ErrorKind::UnknownUser => (
+                ErrorCode::InvalidArgument,
+                Some(
+                    "'--user' takes a name that the environment's /etc/passwd has, a number, or root"
                         .to_owned(),
                 ),
             ),

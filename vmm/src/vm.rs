@@ -23,6 +23,7 @@ impl Manager {
             vcpu_count: call.vcpu_count,
             mem_mib: call.mem_mib,
             disk_mib: call.disk_mib,
+            user: call.user,
             ttl_seconds: Some(call.ttl_seconds.unwrap_or(VM_TTL_SECONDS)),
             network: call.network,
             allow_host_compat: call.allow_host_compat,
@@ -54,7 +55,7 @@ impl Manager {
     /// future is dropped. What is refused before it has begun leaves the VM as it is.
     pub async fn exec_vm(self: &Arc<Self>, call: VmExec, events: &Events) -> Result<VmExecReply> {
         let vm = self.find_vm(&call.vm_id)?;
-        let command = only(vm.id(), call.command, call.timeout_seconds);
+        let command = only(vm.id(), call.command, None, call.timeout_seconds);
         exec::check(&command)?;
         vm.claim().await?;
         let result = self.exec_and_delete(vm.clone(), &command, events).await?;
@@ -74,24 +75,25 @@ impl Manager {
             vcpu_count: call.vcpu_count,
             mem_mib: call.mem_mib,
             disk_mib: call.disk_mib,
+            user: call.user,
             ttl_seconds: call.ttl_seconds,
             network: call.network,
             allow_host_compat: call.allow_host_compat,
             ..empty(call.environment)
         };
-        let mut words = call.command;
-        if words.is_empty() {
-            words = self.own_program(&create.environment).await?;
-        }
+        let (words, cwd) = match call.command.is_empty() {
+            true => self.own_program(&create.environment).await?,
+            false => (call.command, None),
+        };
         let created = self.create(&create, true, events).await?;
         let vm = self.find(&created.workspace_id)?;
-        let command = only(created.workspace_id, words, call.timeout_seconds);
+        let command = only(created.workspace_id, words, cwd, call.timeout_seconds);
         self.exec_and_delete(vm, &command, events).await
     }
 
-    /// The program that an environment's image starts.
-    async fn own_program(&self, environment: &str) -> Result<Vec<BytesText>> {
-        let Startup { entrypoint, cmd, .. } =
+    /// The program that an environment's image starts, and where.
+    async fn own_program(&self, environment: &str) -> Result<(Vec<BytesText>, Option<BytesText>)> {
+        let Startup { entrypoint, cmd, working_dir, .. } =
             self.boot_plan(environment, None).await?.environment.startup();
         if entrypoint.is_empty() && cmd.is_empty() {
             let name = pyro_format::escape(environment.as_bytes());
@@ -100,7 +102,11 @@ impl Manager {
             )));
         }
         let words = entrypoint.into_iter().chain(cmd);
-        Ok(words.map(|word| BytesText(word.into_bytes())).collect())
+        let words = words.map(|word| BytesText(word.into_bytes())).collect();
+        // A container's own program starts at the root unless the image says otherwise.
+        let cwd =
+            if working_dir.starts_with('/') { working_dir } else { format!("/{working_dir}") };
+        Ok((words, Some(BytesText(cwd.into_bytes()))))
     }
 
     async fn exec_and_delete(
@@ -127,6 +133,7 @@ fn empty(environment: String) -> WorkspaceCreate {
         vcpu_count: None,
         mem_mib: None,
         disk_mib: None,
+        user: None,
         ttl_seconds: None,
         network: false,
         allow_host_compat: false,
@@ -136,10 +143,11 @@ fn empty(environment: String) -> WorkspaceCreate {
 /// The one command of a VM.
 fn only(
     workspace_id: String,
-    command: Vec<pyro_api::BytesText>,
+    command: Vec<BytesText>,
+    cwd: Option<BytesText>,
     timeout_seconds: Option<f64>,
 ) -> WorkspaceExec {
-    WorkspaceExec { workspace_id, command, timeout_seconds, cwd: None, env: Vec::new() }
+    WorkspaceExec { workspace_id, command, timeout_seconds, cwd, user: None, env: Vec::new() }
 }
 
 impl Workspace {

@@ -141,7 +141,32 @@ pub enum Call {
     },
     /// Lets frozen commands go on. Answer: `Thawed`.
     Thaw,
+    /// Makes a user the owner of `/workspace`: of its top, of the lower tree, of what is pushed from
+    /// here on. Holds until the guest reboots. Answer: `Done`. Since generation 4, as all below.
+    SetOwner {
+        /// Who.
+        user: UserName,
+    },
+    /// As `Exec`, by a user. One that the environment does not have is `UnknownUser`, and the
+    /// command is not known afterwards.
+    ExecAs {
+        /// What to start.
+        request: ExecRequest,
+        /// Who runs it.
+        user: UserName,
+    },
+    /// As `OpenShell`, by a user.
+    OpenShellAs {
+        /// What to open.
+        request: ShellRequest,
+        /// Who it belongs to.
+        user: UserName,
+    },
 }
+
+/// A user of the environment: `NAME`, `UID`, or either with `:GROUP` or `:GID`, as an image's `User`
+/// (`config.md` of the OCI image specification).
+pub type UserName = ByteString;
 
 /// A command to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -357,4 +382,6 @@ pub enum ErrorKind {
     TooMany,
     /// The program in the shell does not read what is typed.
     Stuck,
+    /// The environment does not have the user, or the group. Since generation 4.
+    UnknownUser,
 }

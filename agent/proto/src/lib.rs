@@ -24,7 +24,7 @@ mod shell;
 pub use boot::{Booted, Hello, Role, Welcome};
 pub use call::{
     AgentError, ByteString, Call, ErrorKind, ExecId, ExecInfo, ExecRequest, ExecState, Exit,
-    FileChunks, Piece, PushId, PushItem, Reply, Stream,
+    FileChunks, Piece, PushId, PushItem, Reply, Stream, UserName,
 };
 pub use content::{Fetch, FetchBody, Fetched, FetchedBody, NodeBytes, Source};
 pub use frame::{
@@ -34,13 +34,15 @@ pub use report::{Base, Change, ReportEnd, Special};
 pub use shell::{ShellExit, ShellId, ShellInfo, ShellRequest, TerminalSize};
 
 /// Generation of the messages below. A host refuses a guest of a generation it does not know.
-pub const GENERATION: u16 = 3;
+pub const GENERATION: u16 = 4;
 /// Oldest generation that a host speaks: commands, reports, pushes.
 pub const OLDEST_GENERATION: u16 = 1;
 /// First generation with shells.
 pub const SHELLS_SINCE: u16 = 2;
 /// First generation that can freeze.
 pub const FREEZE_SINCE: u16 = 3;
+/// First generation with users.
+pub const USERS_SINCE: u16 = 4;
 /// vsock port on which the agent takes calls.
 pub const AGENT_PORT: u32 = 1024;
 /// vsock port on which the host takes the agent's connections (CID 2).

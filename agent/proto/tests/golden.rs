@@ -173,9 +173,32 @@ fn generation_3() -> String {
     out.0
 }
 
+/// What generation 4 adds.
+fn generation_4() -> String {
+    let mut out = Vectors(String::new());
+    out.add(&Hello { generation: 4, role: Role::Control });
+    let cwd = || bytes("/workspace");
+    let exec = ExecRequest {
+        id: 1,
+        argv: vec![bytes("sh")],
+        cwd: cwd(),
+        env: Vec::new(),
+        timeout_ms: None,
+        keep_bytes: 8,
+    };
+    let size = TerminalSize { cols: 120, rows: 30 };
+    let shell = ShellRequest { id: 1, cwd: cwd(), size, env: Vec::new() };
+    out.add(&Call::SetOwner { user: bytes("u") });
+    out.add(&Call::ExecAs { request: exec, user: bytes("u:g") });
+    out.add(&Call::OpenShellAs { request: shell, user: bytes("1:2") });
+    let kind = ErrorKind::UnknownUser;
+    out.add(&Reply::Error(AgentError { kind, message: "m".into() }));
+    out.0
+}
+
 #[test]
 fn messages_of_a_generation_never_change() {
-    let generations = [generation_1(), generation_2(), generation_3()];
+    let generations = [generation_1(), generation_2(), generation_3(), generation_4()];
     for (number, vectors) in (1..).zip(generations) {
         let name = format!("generation-{number}");
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/protocol");

@@ -211,7 +211,8 @@ fn set_up(host: impl Listen, site: Site, lower: &Handle, welcome: &Welcome) -> R
         Site::Sandbox => (sandbox::LAYOUT, Some(Confinement::new()?), sandbox::groups()?),
     };
     let (namespace, terminals) = environment::enter(layout)?;
-    let inside = Inside { namespace: Some(namespace), terminals, confinement };
+    let root = std::fs::File::open(NEW_ROOT).doing(|| "open the environment".into())?.into();
+    let inside = Inside { namespace: Some(namespace), root, terminals, confinement };
     let place = Arc::new(Place::new(inside, groups));
     let spool = Path::new(SCRATCH).join("spool");
     Ok(Agent {

@@ -32,6 +32,7 @@ use spool::{PIECE, Spool};
 pub use start::{Launched, NotStarted, Program, Stdio, launch};
 
 use crate::error::{Doing, Error, Result};
+use crate::identity::Identity;
 use crate::sys;
 
 /// Exit code after a timeout, as `timeout(1)` has it.
@@ -72,8 +73,12 @@ impl Execs {
         Ok(Self { commands: Mutex::default(), place, spool_dir })
     }
 
-    /// Starts a command.
-    pub async fn start(self: &Arc<Self>, request: ExecRequest) -> Result<()> {
+    /// Starts a command, run by a user of the environment, or by root.
+    pub async fn start(
+        self: &Arc<Self>,
+        request: ExecRequest,
+        user: Option<Identity>,
+    ) -> Result<()> {
         let command = Arc::new(Command {
             id: request.id,
             stdout: Arc::new(self.spool(&request, "out")),
@@ -91,7 +96,8 @@ impl Execs {
         let begun = Instant::now();
         let timeout = request.timeout_ms.map(Duration::from_millis);
         let place = self.place.clone();
-        let started = tokio::task::spawn_blocking(move || start::start(&request, &place));
+        let started =
+            tokio::task::spawn_blocking(move || start::start(&request, user.as_ref(), &place));
         let started = started.await.unwrap_or_else(|_| {
             Err(NotStarted { code: 126, error: Error::Invalid("the start was given up".into()) })
         });

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use super::cgroup::{Cgroups, Group};
 use super::mark::Marks;
 use crate::confine::Confinement;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::sys;
 
 /// The environment as its programs see it, held by descriptors.
@@ -19,6 +21,8 @@ use crate::sys;
 pub struct Inside {
     /// Its mount namespace; none where programs run in the agent's own.
     pub namespace: Option<OwnedFd>,
+    /// Its root directory, where its users are looked up.
+    pub root: OwnedFd,
     /// Its `/dev/pts`, where terminals come from.
     pub terminals: OwnedFd,
     /// What its programs may not do; none where a machine of its own is around them.
@@ -59,6 +63,11 @@ impl Place {
     /// The environment; none once it is shut down.
     pub fn inside(&self) -> Option<Arc<Inside>> {
         self.inside.lock().clone()
+    }
+
+    /// A user of the environment. Blocks.
+    pub fn find_user(&self, user: &[u8]) -> Result<Identity> {
+        Identity::find(self.inside().ok_or(Error::HungUp)?.root.as_fd(), user)
     }
 
     /// The commands' cgroups, where there are any.

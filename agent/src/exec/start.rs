@@ -16,6 +16,7 @@ use super::cgroup::Group;
 use super::place::{Membership, Place};
 use super::reaper::Reaper;
 use crate::error::{Doing, Error, Result};
+use crate::identity::Identity;
 use crate::sys::{Child, Stage};
 
 const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -41,6 +42,8 @@ pub struct Program<'a> {
     pub cwd: &'a ByteString,
     /// Variables set on top of the defaults.
     pub env: &'a [(ByteString, ByteString)],
+    /// Who runs it; root when absent.
+    pub user: Option<&'a Identity>,
 }
 
 /// What a program reads from and writes to.
@@ -86,13 +89,17 @@ impl NotStarted {
 }
 
 /// Starts a command; returns when it runs or failed to. Blocks.
-pub fn start(request: &ExecRequest, place: &Place) -> Result<Started, NotStarted> {
+pub fn start(
+    request: &ExecRequest,
+    user: Option<&Identity>,
+    place: &Place,
+) -> Result<Started, NotStarted> {
     let cannot = NotStarted::unprepared;
     let pipe = || pipe2(OFlag::O_CLOEXEC).doing(|| "make a pipe".into()).map_err(cannot);
     let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
     let null = File::open("/dev/null").doing(|| "open /dev/null".into()).map_err(cannot)?;
     let ExecRequest { id, argv, cwd, env, .. } = request;
-    let program = Program { group: Group::Exec(*id), argv, cwd, env };
+    let program = Program { group: Group::Exec(*id), argv, cwd, env, user };
     let fds = [null.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()];
     let launched = launch(&program, Stdio { fds, terminal: false }, place)?;
     Ok(Started { status: launched.status, outputs: [stdout, stderr] })
@@ -124,6 +131,7 @@ pub fn launch(
         namespace: inside.namespace.as_ref().map(|fd| fd.as_raw_fd()),
         cgroup,
         mark,
+        user: program.user,
         confinement: inside.confinement.as_ref(),
         stdio: stdio.fds.map(|fd| fd.as_raw_fd()),
         terminal: stdio.terminal,
@@ -192,6 +200,13 @@ impl Plan {
             return Err(Error::Invalid(format!("the working directory '{cwd}' is not absolute")));
         }
         let mut env: BTreeMap<&[u8], &[u8]> = DEFAULT_ENV.into();
+        if let Some(user) = asked.user {
+            env.extend([
+                (&b"HOME"[..], &user.home[..]),
+                (b"USER", &user.name),
+                (b"LOGNAME", &user.name),
+            ]);
+        }
         env.insert(b"PWD", &asked.cwd.0);
         for (name, value) in asked.env {
             if name.0.is_empty() || name.0.contains(&b'=') {
@@ -232,6 +247,7 @@ mod tests {
             argv: &argv.iter().map(|arg| bytes(arg)).collect::<Vec<_>>(),
             cwd: &bytes(cwd),
             env: &env.iter().map(|(k, v)| (bytes(k), bytes(v))).collect::<Vec<_>>(),
+            user: None,
         })
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::host::Content;
 use super::nodes::{Attr, Kind, Nodes, ROOT_INO};
+use crate::identity::Owner;
 
 /// The tree never changes: a century is for ever.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -49,6 +50,7 @@ struct Shared {
     /// Small files fetched whole of which the kernel has read only the start so far.
     heads: Mutex<VecDeque<(u64, Vec<u8>)>>,
     content: Content,
+    owner: Owner,
     /// Random for each mount. Overlayfs remembers in the upper layer which lower inode a file was
     /// copied from, but inode numbers last only as long as the mount: another generation tells it
     /// that such a memory is void, or it would take one file for another after a reboot.
@@ -56,12 +58,18 @@ struct Shared {
 }
 
 impl Lower {
-    pub(super) fn new(content: Content, mode: Mode, mtime: Mtime, runtime: Handle) -> Self {
+    pub(super) fn new(
+        content: Content,
+        (mode, mtime): (Mode, Mtime),
+        owner: Owner,
+        runtime: Handle,
+    ) -> Self {
         let shared = Shared {
             nodes: Mutex::new(Nodes::new(mode.bits(), mtime)),
             loading: Mutex::default(),
             heads: Mutex::default(),
             content,
+            owner,
             generation: Generation(RandomState::new().hash_one(()) >> 32),
         };
         Self { shared: Arc::new(shared), runtime }
@@ -171,15 +179,19 @@ impl Shared {
         Some(part)
     }
 
+    fn file_attr(&self, attr: Option<Attr>) -> FileAttr {
+        file_attr(attr, self.owner.get())
+    }
+
     fn answer_entry(&self, reply: ReplyEntry, attr: Option<Attr>) {
         // An entry with inode 0 is a negative one, and as lasting as the others.
-        reply.entry(&FOR_EVER, &file_attr(attr), self.generation);
+        reply.entry(&FOR_EVER, &self.file_attr(attr), self.generation);
     }
 
     /// Fills a reply; `false` when the node is not there.
     fn list(&self, ino: u64, offset: u64, reply: &mut ReplyDirectoryPlus) -> bool {
         let nodes = self.nodes.lock();
-        let up = if ino == ROOT_INO { root_attr() } else { file_attr(nodes.attr(ino)) };
+        let up = if ino == ROOT_INO { root_attr() } else { self.file_attr(nodes.attr(ino)) };
         let from = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
         let Some(entries) = nodes.list(ino, from) else { return false };
         for (at, name) in [".", ".."].into_iter().enumerate().skip(offset as usize) {
@@ -189,7 +201,7 @@ impl Shared {
             }
         }
         for (at, (attr, name)) in (from as u64 + 3..).zip(entries) {
-            let attr = file_attr(Some(attr));
+            let attr = self.file_attr(Some(attr));
             let name = OsStr::from_bytes(name);
             if reply.add(attr.ino, at, name, &FOR_EVER, &attr, self.generation) {
                 break;
@@ -210,10 +222,10 @@ fn time(mtime: Mtime) -> SystemTime {
 fn root_attr() -> FileAttr {
     let mtime = Mtime::default();
     let attr = Attr { ino: ROOT_INO, kind: Kind::Dir, mode: 0o755, size: 4096, mtime };
-    file_attr(Some(attr))
+    file_attr(Some(attr), (0, 0))
 }
 
-fn file_attr(attr: Option<Attr>) -> FileAttr {
+fn file_attr(attr: Option<Attr>, (uid, gid): (u32, u32)) -> FileAttr {
     let none = Attr { ino: 0, kind: Kind::File, mode: 0, size: 0, mtime: Mtime::default() };
     let attr = attr.unwrap_or(none);
     let time = time(attr.mtime);
@@ -233,8 +245,8 @@ fn file_attr(attr: Option<Attr>) -> FileAttr {
         perm: attr.mode,
         // For a directory: "not counted", which keeps `find` from guessing.
         nlink: 1,
-        uid: 0,
-        gid: 0,
+        uid,
+        gid,
         rdev: 0,
         blksize: 4096,
         flags: 0,
@@ -282,7 +294,7 @@ impl Filesystem for Lower {
             return reply.attr(&FOR_EVER, &root_attr());
         }
         match self.shared.nodes.lock().attr(ino.0) {
-            Some(attr) => reply.attr(&FOR_EVER, &file_attr(Some(attr))),
+            Some(attr) => reply.attr(&FOR_EVER, &self.shared.file_attr(Some(attr))),
             None => reply.error(Errno::ENOENT),
         }
     }

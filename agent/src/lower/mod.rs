@@ -27,10 +27,16 @@ pub use handed::Handed;
 pub use host::{Answer, Content, Dial, Listen, Vsock, reach};
 
 use crate::error::{Doing, Result};
+use crate::identity::Owner;
 
-/// Mounts the tree at `at`. It stays mounted until the process ends or `at` is unmounted. Requests
-/// that need the host are worked on by the current runtime.
-pub fn mount_lower(at: &Path, content: &Content, mode: Mode, mtime: Mtime) -> Result<()> {
+/// Mounts the tree at `at`, all of it `owner`'s. It stays mounted until the process ends or `at` is
+/// unmounted. Requests that need the host are worked on by the current runtime.
+pub fn mount_lower(
+    at: &Path,
+    content: &Content,
+    (mode, mtime): (Mode, Mtime),
+    owner: Owner,
+) -> Result<()> {
     let device: OwnedFd = OpenOptions::new()
         .read(true)
         .write(true)
@@ -45,8 +51,8 @@ pub fn mount_lower(at: &Path, content: &Content, mode: Mode, mtime: Mtime) -> Re
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
     mount(Some("baseline"), at, Some("fuse"), flags, Some(options.as_str()))
         .doing(|| "mount the baseline".into())?;
-    let filesystem =
-        fs::Lower::new(content.clone(), mode, mtime, tokio::runtime::Handle::current());
+    let runtime = tokio::runtime::Handle::current();
+    let filesystem = fs::Lower::new(content.clone(), (mode, mtime), owner, runtime);
     let session = Session::from_fd(filesystem, device, SessionACL::All, Config::default())
         .doing(|| "serve the baseline".into())?;
     session.spawn().doing(|| "serve the baseline".into())?;

@@ -20,6 +20,7 @@ use super::source::{Item, Tree, receive_bytes};
 use super::stage_name;
 use crate::beneath;
 use crate::error::{Doing, Result};
+use crate::identity::Owner;
 use crate::lower::Answer;
 use crate::workspace::Workspace;
 
@@ -74,7 +75,9 @@ pub fn stage(workspace: Arc<Workspace>, tree: &mut Tree, id: PushId, plan: Plan)
     staged.clear();
     make_dir(&staged.workspace.stage()?, stage_name(id).as_bytes())?;
     let dir = staged.dir()?;
-    let mut writer = Writer { tree, in_flight: VecDeque::new(), bytes: 0, entries: 0, fetched: 0 };
+    let owner = staged.workspace.owner();
+    let in_flight = VecDeque::new();
+    let mut writer = Writer { tree, owner, in_flight, bytes: 0, entries: 0, fetched: 0 };
     for (number, placement) in staged.placements.iter().enumerate() {
         writer.placement(dir.as_fd(), number.to_string().as_bytes(), placement)?;
     }
@@ -106,6 +109,7 @@ struct Part {
 
 struct Writer<'a> {
     tree: &'a mut Tree,
+    owner: &'a Owner,
     in_flight: VecDeque<Part>,
     bytes: usize,
     entries: u64,
@@ -136,7 +140,7 @@ impl Writer<'_> {
         self.what(at.as_fd(), &name, &placement.what)?;
         if let Node::Dir { mode, .. } = parent_node() {
             for parent in parents {
-                finish_dir(&parent, mode, None)?;
+                self.finish_dir(&parent, mode, None)?;
             }
         }
         Ok(())
@@ -148,7 +152,7 @@ impl Writer<'_> {
         levels.extend(self.one(dir, name, what)?);
         while let Some(level) = levels.last_mut() {
             let Some(item) = level.items.next() else {
-                finish_dir(&level.dir, level.mode, level.mtime)?;
+                self.finish_dir(&level.dir, level.mode, level.mtime)?;
                 levels.pop();
                 continue;
             };
@@ -177,6 +181,7 @@ impl Writer<'_> {
             Node::File { mode, size, .. } => self.file(dir, name, what, *mode, *size)?,
             Node::Symlink { target } => {
                 symlinkat(target.as_bytes(), dir, name)
+                    .and_then(|()| self.owner.own_entry(dir, name))
                     .doing(|| format!("create the link '{}'", escape(name)))?;
                 if let Some(mtime) = what.mtime {
                     let time = timespec(mtime);
@@ -213,7 +218,7 @@ impl Writer<'_> {
             self.bytes += len;
             offset += len as u64;
         }
-        finish_file(file)
+        self.finish_file(file)
     }
 
     fn write_oldest(&mut self) -> Result<()> {
@@ -224,7 +229,7 @@ impl Writer<'_> {
         let bytes = receive_bytes(answer, &file.path, len)?;
         file.file.write_all_at(&bytes, offset).doing(|| format!("write '{}'", file.path))?;
         self.fetched += len as u64;
-        finish_file(file)
+        self.finish_file(file)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -233,23 +238,31 @@ impl Writer<'_> {
         }
         Ok(())
     }
-}
 
-/// Sets mode and time when the last part has been written, which is when nobody else holds the file.
-fn finish_file(file: Rc<Unfinished>) -> Result<()> {
-    let Ok(file) = Rc::try_unwrap(file) else { return Ok(()) };
-    set(&file.file, file.mode, file.mtime).doing(|| format!("finish '{}'", file.path))
-}
+    /// Sets owner, mode and time when the last part has been written, which is when nobody else holds
+    /// the file.
+    fn finish_file(&self, file: Rc<Unfinished>) -> Result<()> {
+        let Ok(file) = Rc::try_unwrap(file) else { return Ok(()) };
+        let set = self.set(&file.file, file.mode, file.mtime);
+        set.doing(|| format!("finish '{}'", file.path))
+    }
 
-fn finish_dir(dir: &OwnedFd, mode: pyro_format::Mode, mtime: Option<Mtime>) -> Result<()> {
-    set(dir, mode, mtime).doing(|| "finish a directory".into())
-}
+    fn finish_dir(
+        &self,
+        dir: &OwnedFd,
+        mode: pyro_format::Mode,
+        mtime: Option<Mtime>,
+    ) -> Result<()> {
+        self.set(dir, mode, mtime).doing(|| "finish a directory".into())
+    }
 
-fn set(fd: impl AsFd, mode: pyro_format::Mode, mtime: Option<Mtime>) -> nix::Result<()> {
-    fchmod(&fd, Mode::from_bits_truncate(mode.bits().into()))?;
-    match mtime.map(timespec) {
-        Some(time) => futimens(&fd, &time, &time),
-        None => Ok(()),
+    fn set(&self, fd: impl AsFd, mode: pyro_format::Mode, mtime: Option<Mtime>) -> nix::Result<()> {
+        self.owner.own(&fd)?;
+        fchmod(&fd, Mode::from_bits_truncate(mode.bits().into()))?;
+        match mtime.map(timespec) {
+            Some(time) => futimens(&fd, &time, &time),
+            None => Ok(()),
+        }
     }
 }
 

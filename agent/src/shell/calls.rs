@@ -4,26 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use pyro_proto::{Call, MAX_DATA, MAX_TYPED, Reply, Stream, TerminalSize, write_frame};
+use pyro_proto::{
+    Call, MAX_DATA, MAX_TYPED, Reply, ShellInfo, ShellRequest, Stream, TerminalSize, write_frame,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Shell, Shells};
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::serve::Connection;
 
 /// Most bytes handed to a follower at once.
 const PIECE: usize = 64 << 10;
 
-/// Answers a call of shells.
+/// Answers a call of shells that exist.
 pub async fn answer<S>(shells: &Arc<Shells>, host: &mut Connection<S>, call: Call) -> Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let shell = match call {
-        Call::OpenShell(request) => {
-            sized(request.size)?;
-            shells.open(request).await?.info()
-        }
         Call::ListShells => return host.reply(&Reply::Shells(shells.list())).await,
         Call::ReadShell { id, from, max, idle_ms } => {
             let shell = shells.get(id)?;
@@ -60,6 +59,16 @@ where
         _ => return Err(Error::Invalid("not a call of shells".into())),
     };
     host.reply(&Reply::Shell(shell)).await
+}
+
+/// Opens a shell, of a user of the environment or of root.
+pub async fn open(
+    shells: &Arc<Shells>,
+    request: ShellRequest,
+    user: Option<Identity>,
+) -> Result<ShellInfo> {
+    sized(request.size)?;
+    Ok(shells.open(request, user).await?.info())
 }
 
 fn sized(size: TerminalSize) -> Result<()> {

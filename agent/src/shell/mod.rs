@@ -28,6 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::{Doing, Error, Result};
 use crate::exec::{Group, Launched, NotStarted, Place, Program, Stdio, exit_code, launch};
+use crate::identity::Identity;
 use output::Output;
 use terminal::Terminal;
 
@@ -84,8 +85,12 @@ impl Shells {
         Self { open: Mutex::default(), place }
     }
 
-    /// Opens a shell; returns when it has printed its first prompt, or takes long to do so.
-    pub async fn open(self: &Arc<Self>, request: ShellRequest) -> Result<Arc<Shell>> {
+    /// Opens a shell, of a user of the environment or of root; returns when it has printed its first prompt, or takes long to do so.
+    pub async fn open(
+        self: &Arc<Self>,
+        request: ShellRequest,
+        user: Option<Identity>,
+    ) -> Result<Arc<Shell>> {
         let id = request.id;
         {
             let mut open = self.open.lock();
@@ -100,7 +105,7 @@ impl Shells {
                 Entry::Vacant(free) => free.insert(None),
             };
         }
-        let started = self.start(request).await;
+        let started = self.start(request, user).await;
         match &started {
             Ok(shell) => self.open.lock().insert(id, Some(shell.clone())),
             Err(_) => self.open.lock().remove(&id),
@@ -111,7 +116,7 @@ impl Shells {
         started
     }
 
-    async fn start(&self, request: ShellRequest) -> Result<Arc<Shell>> {
+    async fn start(&self, request: ShellRequest, user: Option<Identity>) -> Result<Arc<Shell>> {
         let inside = self.place.inside().ok_or(Error::HungUp)?;
         let (terminal, program_end) = Terminal::open(inside.terminals.as_fd(), request.size)?;
         let ShellRequest { id, cwd, size, env } = request;
@@ -124,7 +129,9 @@ impl Shells {
             let start = |path: &[u8]| {
                 let argv = [ByteString(path.to_vec())];
                 let group = Group::Shell(id);
-                launch(&Program { group, argv: &argv, cwd: &cwd, env: &env }, stdio, &place)
+                let user = user.as_ref();
+                let program = Program { group, argv: &argv, cwd: &cwd, env: &env, user };
+                launch(&program, stdio, &place)
             };
             match start(PROGRAMS[0]) {
                 Err(NotStarted { code: 127, .. }) => start(PROGRAMS[1]),

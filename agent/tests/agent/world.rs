@@ -115,7 +115,8 @@ impl World {
         let groups = Cgroups::new(test_cgroup())
             .map_or_else(|_| Groups::Marks(Marks::default()), Groups::Cgroups);
         let terminals = std::fs::File::open("/dev/pts").unwrap().into();
-        let inside = Inside { namespace: None, terminals, confinement: None };
+        let root = std::fs::File::open("/").unwrap().into();
+        let inside = Inside { namespace: None, root, terminals, confinement: None };
         let place = Arc::new(Place::new(inside, groups));
         let execs = Execs::new(place.clone(), dir.path().join("spool")).unwrap();
         Arc::new(Agent {

@@ -70,6 +70,9 @@ pub struct ExecStartArgs {
     /// Working directory, absolute or below /workspace [default: /workspace]
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<OsString>,
+    /// Who runs it: NAME or UID, perhaps :GROUP [default: the workspace's]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
     /// Set an environment variable; may be repeated
     #[arg(
         long = "env",

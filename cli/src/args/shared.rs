@@ -15,6 +15,9 @@ pub struct MachineArgs {
     /// Most that the guest can write to its disk, in MiB [default: 16384]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub disk_mib: Option<u32>,
+    /// Who runs commands: NAME or UID, perhaps with :GROUP [default: the image's user, or root]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
     /// Delete the VM or workspace so many seconds after it was made, whatever it does then
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..))]
     pub ttl_seconds: Option<u64>,

@@ -53,6 +53,9 @@ pub struct ShellStartArgs {
     /// Working directory, absolute or below /workspace [default: /workspace]
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<OsString>,
+    /// Whose it is: NAME or UID, perhaps with :GROUP [default: the workspace's]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
     /// Set an environment variable; may be repeated
     #[arg(
         long = "env",
@@ -173,7 +176,7 @@ pub struct ShellAttachArgs {
     #[arg(value_name = "WORKSPACE_ID")]
     pub workspace_id: String,
     /// Shell id, such as shell-1 [default: open a new one]
-    #[arg(value_name = "SHELL_ID", conflicts_with_all = ["cwd", "env"])]
+    #[arg(value_name = "SHELL_ID", conflicts_with_all = ["cwd", "user", "env"])]
     pub shell_id: Option<String>,
     #[command(flatten)]
     pub start: ShellStartArgs,
@@ -188,7 +191,7 @@ impl ShellAttachArgs {
         Self {
             workspace_id,
             shell_id: None,
-            start: ShellStartArgs { cwd: None, env: Vec::new() },
+            start: ShellStartArgs { cwd: None, user: None, env: Vec::new() },
             detach_key: DetachKey::default(),
         }
     }

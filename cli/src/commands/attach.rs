@@ -65,7 +65,8 @@ pub async fn use_shell(session: &Session, args: ShellAttachArgs) -> Result<End, 
             let workspace_id = workspace_id.clone();
             let (cols, rows) = (Some(cols), Some(rows));
             let cwd = args.start.cwd.map(|cwd| cwd.as_os_str().into());
-            let call = ShellOpen { workspace_id, cwd, cols, rows, env: args.start.env };
+            let (user, env) = (args.start.user, args.start.env);
+            let call = ShellOpen { workspace_id, cwd, cols, rows, user, env };
             (session.call(&call).await?.shell_id, true)
         }
     };

@@ -43,7 +43,10 @@ pub fn pulled(reply: &EnvironmentDetail) -> String {
         or_dash(reply.kernel.as_deref().map(shown)),
     );
     if let Some(user) = reply.origin.as_ref().map(|origin| &origin.user).filter(|it| is_other(it)) {
-        text += &format!("its user is '{}'; in a VM its commands run as root\n", shown(user));
+        text += &format!(
+            "its commands run as '{}', the image's user; --user names another\n",
+            shown(user)
+        );
     }
     text
 }

@@ -64,6 +64,10 @@ fn images_of_a_registry_run_share_their_files_and_are_not_fetched_twice() {
     fs::remove_file(above.join("rootfs/usr/bin/less")).unwrap();
     umoci(&["repack", "--image", &second, above.to_str().unwrap()]);
 
+    umoci(&["config", "--image", &second, "--config.user", "www-data:adm"]);
+    umoci(&["config", "--image", &second, "--config.workingdir", "/var/tmp"]);
+    umoci(&["config", "--image", &second, "--clear=config.cmd", "--config.entrypoint", "pwd"]);
+
     let registry = Registry::start(&home.scratch("registry"), "");
     let one = registry.push(&first, "python:1", &[]);
     let two = registry.push(&second, "python:2", &[]);
@@ -89,8 +93,14 @@ fn images_of_a_registry_run_share_their_files_and_are_not_fetched_twice() {
     let grown = |what: &str| after[what].as_u64().unwrap() - before[what].as_u64().unwrap();
     assert_eq!(grown("chunk_count"), 1, "{before} {after}");
     assert!(grown("baseline_bytes") > 100 << 20, "{before} {after}");
-    let look = "cat /etc/added; test ! -e /usr/bin/less; test -e /usr/bin/git; id -u";
-    assert_eq!(home.ok(["run", &two, "--", "sh", "-ec", look]), "added\n0\n");
+    let look = "cat /etc/added; test ! -e /usr/bin/less; test -e /usr/bin/git; id -u; id -g";
+    assert_eq!(home.ok(["run", &two, "--", "sh", "-ec", look]), "added\n33\n4\n");
+    // Its own program, in its own directory; anything else runs in the workspace.
+    assert_eq!(home.ok(["run", &two]), "/var/tmp\n");
+    assert_eq!(
+        home.ok(["run", &two, "--user", "root", "--", "sh", "-c", "pwd; id -u"]),
+        "/workspace\n0\n"
+    );
 
     // The image is made again when it was thrown away; a workspace keeps its own.
     let created = home.json(["workspace", "create", &one]);
@@ -99,7 +109,7 @@ fn images_of_a_registry_run_share_their_files_and_are_not_fetched_twice() {
     let image = |name: &str| str_of(&home.json(["env", "inspect", name]), "root_image").to_owned();
     assert!(Path::new(&image(&one)).exists());
     assert_eq!(home.json(["env", "inspect", &two])["root_image"], Value::Null);
-    assert_eq!(home.ok(["run", &two, "--", "sh", "-ec", look]), "added\n0\n");
+    assert_eq!(home.ok(["run", &two, "--", "sh", "-ec", look]), "added\n33\n4\n");
     home.ok(["env", "remove", &one]);
     home.ok(["workspace", "stop", id]);
     home.ok(["workspace", "start", id]);

@@ -42,6 +42,8 @@ pub struct Exec {
     wait_seconds: Option<f64>,
     /// Working directory; `/workspace` when absent.
     cwd: Option<String>,
+    /// Who runs it: NAME or UID, perhaps with :GROUP; the workspace's user when absent.
+    user: Option<String>,
     /// Environment variables to set.
     #[serde(default)]
     env: BTreeMap<String, String>,
@@ -72,6 +74,7 @@ impl Tool for Exec {
             command: self.command.argv()?,
             timeout_seconds: self.timeout_seconds,
             cwd: self.cwd.as_deref().map(Into::into),
+            user: self.user,
             env: self
                 .env
                 .iter()

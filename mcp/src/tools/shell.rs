@@ -31,6 +31,8 @@ pub struct Open {
     workspace_id: String,
     /// Working directory, absolute or below `/workspace`; `/workspace` when absent.
     cwd: Option<String>,
+    /// Who it belongs to: NAME or UID, perhaps with :GROUP; the workspace's user when absent.
+    user: Option<String>,
     /// Columns of its terminal, 1 to 1000; 120 when absent.
     #[schemars(range(min = 1, max = 1000))]
     cols: Option<u16>,
@@ -57,6 +59,7 @@ impl Tool for Open {
         let open = ShellOpen {
             workspace_id: self.workspace_id,
             cwd: self.cwd.as_deref().map(Into::into),
+            user: self.user,
             cols: self.cols,
             rows: self.rows,
             env: env.collect(),

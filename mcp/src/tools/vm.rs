@@ -27,6 +27,8 @@ pub struct RunOnce {
     mem_mib: Option<u32>,
     /// Most that the guest can write to its disk, in MiB; 16384 when absent.
     disk_mib: Option<u32>,
+    /// Who runs commands: NAME or UID, perhaps with :GROUP; the image's user, or root, when absent.
+    user: Option<String>,
     /// Kill the command after so many seconds; 45 when absent. What it printed until then is in
     /// the answer.
     timeout_seconds: Option<f64>,
@@ -64,6 +66,7 @@ impl Tool for RunOnce {
             vcpu_count: self.vcpu_count,
             mem_mib: self.mem_mib,
             disk_mib: self.disk_mib,
+            user: self.user,
             timeout_seconds: self.timeout_seconds.or(Some(TIMEOUT)),
             ttl_seconds: self.ttl_seconds,
             network: self.network,

@@ -47,6 +47,8 @@ pub struct Create {
     mem_mib: Option<u32>,
     /// Most that the guest can write to its disk, in MiB; 16384 when absent.
     disk_mib: Option<u32>,
+    /// Who runs commands: NAME or UID, perhaps with :GROUP; the image's user, or root, when absent.
+    user: Option<String>,
     /// Delete the workspace after so many seconds; never when absent.
     ttl_seconds: Option<u64>,
     /// Give the guest a network: public addresses only, never this host or its networks.
@@ -83,6 +85,7 @@ impl Tool for Create {
             vcpu_count: self.vcpu_count,
             mem_mib: self.mem_mib,
             disk_mib: self.disk_mib,
+            user: self.user,
             ttl_seconds: self.ttl_seconds,
             network: self.network,
             allow_host_compat: self.allow_host_compat,

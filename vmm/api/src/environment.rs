@@ -95,9 +95,9 @@ pub struct EnvironmentOrigin {
     pub baseline: String,
     /// `NAME=value` for every command.
     pub env: Vec<String>,
-    /// The image's user; commands run as root all the same.
+    /// The image's user, who runs commands; empty: root.
     pub user: String,
-    /// The image's working directory; commands run in `/workspace` all the same.
+    /// Where `run` runs the image's own program; other commands run in `/workspace`.
     pub working_dir: String,
     /// With `cmd`, what `run` runs when no command is given.
     pub entrypoint: Vec<String>,

@@ -21,6 +21,9 @@ pub struct Run {
     pub mem_mib: Option<u32>,
     /// Most that the guest can write to its disk, in MiB; 16384 when absent.
     pub disk_mib: Option<u32>,
+    /// Who runs the command: `NAME`, `UID`, or either with `:GROUP`; the image's user, or root, when
+    /// absent. `/workspace` is theirs.
+    pub user: Option<String>,
     /// Kill the command after so many seconds.
     pub timeout_seconds: Option<f64>,
     /// End the VM after so many seconds, whatever it does.
@@ -47,6 +50,8 @@ pub struct WorkspaceExec {
     pub timeout_seconds: Option<f64>,
     /// Working directory; `/workspace` when absent.
     pub cwd: Option<BytesText>,
+    /// Who runs it: `NAME`, `UID`, or either with `:GROUP`; the workspace's user when absent.
+    pub user: Option<String>,
     /// Variables to set.
     #[serde(default)]
     pub env: Vec<(String, BytesText)>,
@@ -150,6 +155,8 @@ pub struct ExecStart {
     pub timeout_seconds: Option<f64>,
     /// Working directory; `/workspace` when absent.
     pub cwd: Option<BytesText>,
+    /// Who runs it: `NAME`, `UID`, or either with `:GROUP`; the workspace's user when absent.
+    pub user: Option<String>,
     /// Variables to set.
     #[serde(default)]
     pub env: Vec<(String, BytesText)>,

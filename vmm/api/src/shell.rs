@@ -22,6 +22,8 @@ pub struct ShellOpen {
     pub cols: Option<u16>,
     /// Rows of its terminal, 1 to 1000; 30 when absent.
     pub rows: Option<u16>,
+    /// Whose it is: `NAME`, `UID`, or either with `:GROUP`; the workspace's user's when absent.
+    pub user: Option<String>,
     /// Variables to set.
     #[serde(default)]
     pub env: Vec<(String, BytesText)>,

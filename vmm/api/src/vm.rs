@@ -28,6 +28,9 @@ pub struct VmCreate {
     pub mem_mib: Option<u32>,
     /// Most that the guest can write to its disk, in MiB; 16384 when absent.
     pub disk_mib: Option<u32>,
+    /// Who runs commands: `NAME`, `UID`, or either with `:GROUP`; the image's user, or root, when
+    /// absent.
+    pub user: Option<String>,
     /// Delete the VM after so many seconds, whatever it does; 600 when absent.
     pub ttl_seconds: Option<u64>,
     /// Give the guest a network: connections out to public addresses; never to this host, link-local

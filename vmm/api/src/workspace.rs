@@ -47,6 +47,9 @@ pub struct WorkspaceCreate {
     pub mem_mib: Option<u32>,
     /// Most that the guest can write to its disk, in MiB; 16384 when absent.
     pub disk_mib: Option<u32>,
+    /// Who runs commands: `NAME`, `UID`, or either with `:GROUP`; the image's user, or root, when
+    /// absent. `/workspace` is theirs.
+    pub user: Option<String>,
     /// Delete the workspace after so many seconds.
     pub ttl_seconds: Option<u64>,
     /// Give the guest a network: connections out to public addresses; never to this host, link-local
@@ -148,6 +151,8 @@ pub struct WorkspaceInfo {
     pub disk_mib: u32,
     /// Whether its guest has a network.
     pub network_enabled: bool,
+    /// Who runs its commands, as it was asked for or as the image says.
+    pub user: String,
     /// Commands run and logged.
     pub command_count: u64,
     /// The last of them.

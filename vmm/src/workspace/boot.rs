@@ -84,18 +84,18 @@ impl Workspace {
                 _ => "its machine ended".to_owned(),
             }),
         };
-        match booted {
+        let ready = match booted {
             Ok(generation) => {
                 self.update(|record| record.generation = generation)?;
-                guard.disarm();
-                Ok(())
+                self.set_owner().await
             }
-            Err(reason) => {
-                guard.disarm();
-                self.pull_plug().await?;
-                Err(Error::Boot { reason, console: console_tail(&self.dir) })
-            }
+            Err(reason) => Err(Error::Boot { reason, console: console_tail(&self.dir) }),
+        };
+        guard.disarm();
+        if ready.is_err() {
+            self.pull_plug().await?;
         }
+        ready
     }
 
     /// Whether it has no VM.

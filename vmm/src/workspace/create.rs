@@ -18,7 +18,7 @@ use pyro_store::{IngestOptions, IngestSource, Pin};
 use super::boot::BootPlan;
 use super::merge::TimedTree;
 use super::record::{Kind, Phase, Record};
-use super::{MOUNT, Workspace, nodes};
+use super::{MOUNT, Workspace, nodes, user};
 use crate::error::{Error, Result};
 use crate::events::{Events, StoreProgress, blocking};
 use crate::manager::Manager;
@@ -106,6 +106,7 @@ impl Manager {
             }
             plan.environment.check_network()?;
         }
+        user::of_workspace(call.user.as_deref(), &plan.environment.startup(), backend)?;
         Ok(plan)
     }
 
@@ -138,6 +139,7 @@ impl Manager {
         seeded: Seeded,
     ) -> Result<Unborn> {
         let backend = self.choose_backend(plan, call.allow_host_compat).await?;
+        let startup = plan.environment.startup();
         let record = Record {
             schema: Record::SCHEMA,
             phase: Phase::Creating,
@@ -147,7 +149,8 @@ impl Manager {
             labels: call.labels.clone(),
             environment: plan.environment.name.clone(),
             image: plan.environment.digest.to_string(),
-            environment_variables: plan.environment.startup().env,
+            user: user::of_workspace(call.user.as_deref(), &startup, backend)?,
+            environment_variables: startup.env,
             backend,
             vcpu_count: call.vcpu_count.unwrap_or(VCPUS),
             mem_mib: call.mem_mib.unwrap_or(MEM_MIB),

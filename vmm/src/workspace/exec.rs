@@ -54,8 +54,8 @@ impl Workspace {
 
     /// Starts a command and leaves it running.
     pub async fn exec_start(self: &Arc<Self>, call: ExecStart) -> Result<ExecView> {
-        let ExecStart { workspace_id, command, timeout_seconds, cwd, env } = call;
-        let call = WorkspaceExec { workspace_id, command, timeout_seconds, cwd, env };
+        let ExecStart { workspace_id, command, timeout_seconds, cwd, user, env } = call;
+        let call = WorkspaceExec { workspace_id, command, timeout_seconds, cwd, user, env };
         let leash = self.begin(call).await?;
         let view = self.view(leash.sequence, &leash.feed, Wanted::default());
         leash.release();

@@ -131,6 +131,9 @@ pub struct Record {
     /// Variables that the environment sets for every command, `NAME=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_variables: Vec<String>,
+    /// Who runs commands and owns `/workspace`; root when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// What the VM runs on.
     pub backend: BackendKind,
     /// Virtual CPUs.

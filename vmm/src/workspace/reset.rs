@@ -83,6 +83,7 @@ impl Manager {
             vcpu_count: Some(call.vcpu_count.unwrap_or(record.vcpu_count)),
             mem_mib: Some(call.mem_mib.unwrap_or(record.mem_mib)),
             disk_mib: Some(call.disk_mib.unwrap_or(record.disk_mib)),
+            user: record.user,
             ttl_seconds: call.ttl_seconds,
             network: call.network.unwrap_or(record.network),
             // Who made the source was told.

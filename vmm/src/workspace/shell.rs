@@ -52,6 +52,7 @@ impl Workspace {
         let env = self.variables(&call.env);
         let _guard = self.in_use().await?;
         self.refuse_old_guest()?;
+        let user = self.runner(call.user.as_deref())?;
         // The record comes first: a number is never used again, whatever happens.
         let id = self.update(|record| {
             record.next_shell += 1;
@@ -59,8 +60,11 @@ impl Workspace {
         })?;
         let mut leash = Leash { workspace: self.clone(), id, held: true };
         let request = ShellRequest { id, cwd: ByteString(cwd.0), size, env };
-        let reply = Conversation::open(&self.machine, &Call::OpenShell(request)).await;
-        let reply = match reply {
+        let open = match user {
+            None => Call::OpenShell(request),
+            Some(user) => Call::OpenShellAs { request, user },
+        };
+        let reply = match Conversation::open(&self.machine, &open).await {
             Ok(mut conversation) => conversation.next().await,
             Err(error) => Err(error),
         };

@@ -32,6 +32,7 @@ impl Workspace {
         let _running = self.in_use().await?;
         let timeout_ms = check(call)?;
         let cwd = path::working_directory(call.cwd.as_ref())?;
+        let user = self.runner(call.user.as_deref())?;
         let env = self.variables(&call.env);
         let command = PendingExec {
             argv: call.command.clone(),
@@ -56,7 +57,11 @@ impl Workspace {
             timeout_ms,
             keep_bytes: KEEP as u64,
         };
-        let started = match Conversation::open(&self.machine, &Call::Exec(request)).await {
+        let call = match user {
+            None => Call::Exec(request),
+            Some(user) => Call::ExecAs { request, user },
+        };
+        let started = match Conversation::open(&self.machine, &call).await {
             Ok(mut conversation) => conversation.next().await,
             Err(error) => Err(error),
         };
