@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::push::random;
-use crate::support::{Home, told};
+use crate::support::{Home, NOBODY, as_user, pyro, told};
 use crate::tree::{names, python, str_of};
 
 /// A failure has this code and exit code, names the thing and tells the way out.
@@ -344,30 +344,22 @@ fn a_file_that_the_caller_may_not_read_is_named() {
     mode(&seed.join("d/secret"), "000");
     mode(dir.path(), "777");
     // Root may read everything, so somebody else has to ask.
-    let pyro = || {
-        let binary = env!("CARGO_BIN_EXE_pyro");
-        let mut command = if root {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", binary]);
-            command
-        } else {
-            Command::new(binary)
-        };
+    let ingest = || {
+        let mut command = if root { as_user(NOBODY) } else { pyro() };
         command.env("PYRO_HOME", &home).arg("store").arg("ingest").arg("--json").arg(&seed);
         command
     };
-    let output = pyro().output().unwrap();
+    let output = ingest().output().unwrap();
     let document: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
     let failure = (output.status.code().unwrap(), document["error"].clone());
     check(&failure, "unreadable_source", 1, "d/secret");
     assert!(str_of(&failure.1, "hint").contains("--skip-unreadable"), "{}", failure.1);
-    let output = pyro().arg("--skip-unreadable").output().unwrap();
+    let output = ingest().arg("--skip-unreadable").output().unwrap();
     let document: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
     assert_eq!(document["skipped"][0]["path"], "d/secret");
     assert_eq!(document["skipped"][0]["reason"], "unreadable");
-    let mut stop = Command::new(env!("CARGO_BIN_EXE_pyro"));
-    let stopped = stop.args(["daemon", "stop"]).env("PYRO_HOME", &home).output().unwrap();
+    let stopped = pyro().args(["daemon", "stop"]).env("PYRO_HOME", &home).output().unwrap();
     assert!(stopped.status.success(), "{}", told(&stopped));
 }

@@ -36,6 +36,7 @@ mod snapshot;
 mod store;
 mod support;
 mod tree;
+mod unprivileged;
 mod user;
 mod vms;
 mod vsock;

@@ -9,12 +9,22 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+/// Who has no rights.
+pub const NOBODY: u32 = 65534;
 /// The environment that tests use.
 pub const ENVIRONMENT: &str = "debian:12";
 
 /// The binary under test.
 pub fn pyro() -> Command {
     Command::new(env!("CARGO_BIN_EXE_pyro"))
+}
+
+/// The binary under test, run by somebody else.
+pub fn as_user(user: u32) -> Command {
+    let mut command = Command::new("setpriv");
+    let [user, group] = [format!("--reuid={user}"), format!("--regid={user}")];
+    command.args([&user, &group, "--clear-groups", env!("CARGO_BIN_EXE_pyro")]);
+    command
 }
 
 /// Installed environments, shared by all tests: `PYRO_TEST_HOME`, else one in the target directory,
@@ -47,6 +57,8 @@ pub struct Home {
     dir: tempfile::TempDir,
     /// Every workspace's backend, where it is not left to pyro.
     backend: Option<String>,
+    /// Whose it is, and who runs everything in it, unless that is who runs the test.
+    owner: Option<u32>,
 }
 
 impl Home {
@@ -58,7 +70,8 @@ impl Home {
     /// The same on the file system of `dir`.
     pub fn new_in(dir: &Path) -> Self {
         let dir = tempfile::tempdir_in(dir).expect("a temporary directory");
-        let home = Self { dir, backend: std::env::var("PYRO_TEST_BACKEND").ok() };
+        let backend = std::env::var("PYRO_TEST_BACKEND").ok();
+        let home = Self { dir, backend, owner: None };
         fs::create_dir(home.path()).expect("the home is new");
         symlink(environments().join("environments"), home.path().join("environments"))
             .expect("the home is empty");
@@ -70,6 +83,30 @@ impl Home {
         let mut home = Self::new();
         home.backend = Some(backend.to_owned());
         home
+    }
+
+    /// The same as somebody without rights, `nobody` where the test has root's.
+    pub fn unprivileged(backend: &str) -> Self {
+        let mut home = Self::on(backend);
+        if !nix::unistd::geteuid().is_root() {
+            return home;
+        }
+        let own = home.path().join("environments");
+        let shared = fs::read_link(&own).expect("it is a link");
+        fs::remove_file(&own).expect("it can be removed");
+        let copied = Command::new("cp").arg("-a").arg(shared).arg(&own).status();
+        assert!(copied.expect("cp runs").success());
+        home.owner = Some(NOBODY);
+        home.give(home.dir.path());
+        home
+    }
+
+    /// Gives a directory with all it holds to the home's owner.
+    pub fn give(&self, dir: &Path) {
+        let Some(owner) = self.owner else { return };
+        let given =
+            Command::new("chown").arg("-hR").arg(format!("{owner}:{owner}")).arg(dir).status();
+        assert!(given.expect("chown runs").success());
     }
 
     /// The backend that everything runs on, if it is not left to pyro.
@@ -103,7 +140,10 @@ impl Home {
 
     /// A command in this home.
     pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = pyro();
+        let mut command = match self.owner {
+            None => pyro(),
+            Some(owner) => as_user(owner),
+        };
         let mut args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         if let Some(backend) = &self.backend {
             command.env("PYRO_BACKEND", backend);
