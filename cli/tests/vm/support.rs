@@ -27,6 +27,14 @@ pub fn as_user(user: u32) -> Command {
     command
 }
 
+/// Runs the command that is added with this in place of `/dev/fuse`.
+fn with_fuse(device: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    let script = r#"mount --bind "$0" /dev/fuse && exec "$@""#;
+    command.args(["--mount", "--", "sh", "-ec", script]).arg(device);
+    command
+}
+
 /// Installed environments, shared by all tests: `PYRO_TEST_HOME`, else one in the target directory,
 /// which the first test fills.
 fn environments() -> &'static Path {
@@ -98,7 +106,15 @@ impl Home {
         assert!(copied.expect("cp runs").success());
         home.owner = Some(NOBODY);
         home.give(home.dir.path());
+        let fuse =
+            Command::new("mknod").arg("-m666").arg(home.fuse()).args(["c", "10", "229"]).status();
+        assert!(fuse.expect("mknod runs").success());
         home
+    }
+
+    /// The device of FUSE as systems have it that udev sets up: anybody may use it.
+    fn fuse(&self) -> PathBuf {
+        self.scratch("fuse")
     }
 
     /// Gives a directory with all it holds to the home's owner.
@@ -142,7 +158,12 @@ impl Home {
     pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = match self.owner {
             None => pyro(),
-            Some(owner) => as_user(owner),
+            Some(owner) => {
+                let mut command = with_fuse(&self.fuse());
+                let own = as_user(owner);
+                command.arg(own.get_program()).args(own.get_args());
+                command
+            }
         };
         let mut args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         if let Some(backend) = &self.backend {
