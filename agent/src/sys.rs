@@ -366,6 +366,10 @@ unsafe fn become_user(user: &Identity) -> bool {
     }
 }
 
+/// Processes and threads in a sandbox, where its user is not the host's root, for whom that limit does
+/// not hold (setrlimit(2)). Since Linux 5.14 each user namespace counts for itself.
+const MOST_TASKS: libc::rlim_t = 4096;
+
 /// Gives up all rights but those that are left, for good, and refuses system calls from here on.
 ///
 /// # Safety
@@ -382,9 +386,11 @@ unsafe fn confine(confinement: &Confinement) -> bool {
         len: confinement.filter.len() as libc::c_ushort,
         filter: confinement.filter.as_ptr().cast_mut(),
     };
-    // SAFETY: async-signal-safe calls; the kernel reads the header, the sets and the program, which
-    // are valid during the calls.
+    let tasks = libc::rlimit { rlim_cur: MOST_TASKS, rlim_max: MOST_TASKS };
+    // SAFETY: async-signal-safe calls; the kernel reads the limit, the header, the sets and the
+    // program, which are valid during the calls.
     unsafe {
+        libc::setrlimit(libc::RLIMIT_NPROC, &tasks);
         for bit in (0..64).filter(|bit| rights & (1 << bit) == 0) {
             // Bits that the kernel does not know are refused.
             if libc::prctl(libc::PR_CAPBSET_DROP, bit) < 0 && errno_is_not(libc::EINVAL) {

@@ -31,6 +31,14 @@ fn namespace(process: &Path, kind: &str) -> PathBuf {
     fs::read_link(process.join("ns").join(kind)).unwrap()
 }
 
+/// What `pyro doctor` says of cgroups.
+fn told_of_cgroup(home: &Home) -> String {
+    let report = home.json(["doctor"]);
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "cgroup").expect("it is checked");
+    str_of(check, "message").to_owned()
+}
+
 #[test]
 fn qemu_has_no_rights_no_files_and_no_network() {
     let home = Home::new();
@@ -49,6 +57,11 @@ fn qemu_has_no_rights_no_files_and_no_network() {
         for kind in ["net", "ipc", "uts", "mnt", "pid"] {
             assert_ne!(namespace(&qemu, kind), namespace(own, kind), "{kind}");
         }
+    }
+    if !told_of_cgroup(&home).starts_with("pyro may make no cgroup") {
+        let groups = fs::read_to_string(qemu.join("cgroup")).unwrap();
+        let own = groups.lines().find(|line| line.starts_with("0::")).unwrap();
+        assert!(own.contains("/pyro-"), "a cgroup of its own: {own}");
     }
     if namespace(&qemu, "mnt") != namespace(own, "mnt") {
         // mountinfo(5): the sixth field has the mount's own options.

@@ -7,6 +7,20 @@ use crate::process::{assert_nothing_remains, until};
 use crate::support::{Home, NOBODY};
 use crate::tree::{assert_changes, str_of};
 
+/// Forks until it is refused, or far too often; prints how often.
+const FORKS: &str = "
+import os, signal
+count = 0
+try:
+    while count < 6000:
+        if not os.fork():
+            signal.pause()
+        count += 1
+except OSError:
+    pass
+print(count)
+";
+
 fn the_main_job(home: &Home) {
     let seed = home.scratch("seed");
     fs::create_dir(&seed).unwrap();
@@ -74,4 +88,8 @@ fn without_a_vm() {
         return;
     }
     the_main_job(&home);
+    let id = home.workspace(&home.scratch("seed"));
+    let told = home.ok(["workspace", "exec", &id, "--", "python3", "-c", FORKS]);
+    assert!((100..=4096).contains(&told.trim().parse().unwrap()), "{told}");
+    assert_eq!(home.sh(&id, "echo alive"), "alive\n");
 }

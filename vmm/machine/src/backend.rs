@@ -20,6 +20,7 @@ pub(crate) use cgroup::remove_left as remove_cgroup;
 pub(crate) use firecracker::remove_left as remove_firecracker;
 
 pub use bwrap::{SandboxFacts, sandbox_facts};
+pub use cgroup::{CgroupFacts, cgroup_facts};
 pub use firecracker::{FIRECRACKER_VERSIONS, FirecrackerFacts, firecracker_facts};
 pub use probe::{Kvm, Verdict, probe_kvm};
 pub use program::{QemuFacts, has_user_networking, qemu_facts};

@@ -28,8 +28,8 @@ mod sys;
 mod vsock;
 
 pub use backend::{
-    FIRECRACKER_VERSIONS, FirecrackerFacts, Kvm, QemuFacts, SandboxFacts, Verdict,
-    firecracker_facts, has_user_networking, probe_kvm, qemu_facts, sandbox_facts,
+    CgroupFacts, FIRECRACKER_VERSIONS, FirecrackerFacts, Kvm, QemuFacts, SandboxFacts, Verdict,
+    cgroup_facts, firecracker_facts, has_user_networking, probe_kvm, qemu_facts, sandbox_facts,
 };
 pub use error::{Error, Result};
 pub use machine::{Machine, MachineState};

@@ -2,7 +2,7 @@
 
 use pyro_api::{Check, CheckStatus, DoctorReply};
 use pyro_image::EnvironmentState;
-use pyro_machine::{Kvm, Verdict};
+use pyro_machine::{CgroupFacts, Kvm, Verdict};
 
 use crate::error::Result;
 use crate::events::blocking;
@@ -16,7 +16,9 @@ pub async fn examine(manager: &Manager) -> Result<DoctorReply> {
     let mut checks = vec![qemu()];
     checks.extend(network());
     checks.extend(tools());
-    checks.push(host_compat().await?);
+    let cgroups = blocking(|_| Ok(pyro_machine::cgroup_facts())).await?;
+    checks.push(host_compat(cgroups.usable).await?);
+    checks.push(cgroup(&cgroups));
     checks.push(space(manager));
     let (environment, execution_mode, virtualisation) = guests(manager).await?;
     checks.push(environment);
@@ -63,12 +65,12 @@ fn network() -> Option<Check> {
 
 /// Whether workspaces without a VM would work. Nobody needs them where a VM runs, so this is never a
 /// failure.
-async fn host_compat() -> Result<Check> {
+async fn host_compat(freezes: bool) -> Result<Check> {
     let tried = blocking(|_| Ok(pyro_machine::sandbox_facts())).await?;
     let name = "host-compat";
     Ok(match tried {
         Ok(facts) => {
-            let freezes = if facts.freezes { "can" } else { "cannot (no cgroup v2)" };
+            let freezes = if freezes { "can" } else { "cannot (no cgroup v2)" };
             let message = format!(
                 "{} ({}) works, commands {freezes} be frozen; used only with --allow-host-compat",
                 facts.version,
@@ -81,6 +83,28 @@ async fn host_compat() -> Result<Check> {
             check(name, CheckStatus::Warning, body.message, body.hint)
         }
     })
+}
+
+/// What bounds a machine as a whole. Without, a VM has the bounds of its memory, disk and processors, and a
+/// workspace without a VM has none.
+fn cgroup(facts: &CgroupFacts) -> Check {
+    let name = "cgroup";
+    if !facts.bounds.is_empty() {
+        let bounds = facts.bounds.join(", ");
+        return check(
+            name,
+            CheckStatus::Ok,
+            format!("each machine has bounds of its own: {bounds}"),
+            None,
+        );
+    }
+    let message = match facts.usable {
+        true => "there is cgroup v2 without controllers: nothing bounds a machine as a whole",
+        false => "pyro may make no cgroup of version 2: nothing bounds a machine as a whole",
+    };
+    let hint = "where systemd runs: 'pyro daemon stop', then the next command as \
+                'systemd-run --user --scope --property=Delegate=yes pyro ...'";
+    check(name, CheckStatus::Warning, message.to_owned(), Some(hint.to_owned()))
 }
 
 fn tools() -> Vec<Check> {

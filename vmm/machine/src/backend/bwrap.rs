@@ -16,12 +16,14 @@ use crate::handover::Handover;
 use crate::vsock::{MissingService, SocketDir};
 use crate::{Error, MachineSpec, Result, sys};
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, Limits};
 use super::program::find;
 use super::{Backend, RunningVm};
 
 const PROGRAM: &str = "bwrap";
 const FUSE: &str = "/dev/fuse";
+/// Processes and threads of a sandbox.
+const TASKS: u64 = 4096;
 
 /// Every namespace that bubblewrap makes but that of cgroups, which the agent makes for each command.
 /// The first process is root in the user namespace and nobody special outside.
@@ -68,8 +70,6 @@ pub struct SandboxFacts {
     pub path: PathBuf,
     /// What it says of its version.
     pub version: String,
-    /// Whether commands can be frozen: it takes a cgroup of version 2 that pyro may divide.
-    pub freezes: bool,
 }
 
 /// Whether this system lets pyro make sandboxes, tried for real once for each process that asks and
@@ -98,8 +98,7 @@ pub fn sandbox_facts() -> Result<SandboxFacts> {
     }
     File::options().read(true).write(true).open(FUSE).map_err(Error::FuseRefused)?;
     let version = String::from_utf8_lossy(&version).trim().to_owned();
-    let freezes = Cgroup::can_be_made();
-    Ok(KNOWN.get_or_init(|| SandboxFacts { path, version, freezes }).clone())
+    Ok(KNOWN.get_or_init(|| SandboxFacts { path, version }).clone())
 }
 
 /// Bubblewrap.
@@ -127,7 +126,9 @@ impl Backend for Bwrap {
         for path in READ_ONLY {
             command.args(["--ro-bind-try", path, path]);
         }
-        let cgroup = Cgroup::make(dir)?;
+        let memory = u64::from(spec.mem_mib) << 20;
+        let limits = Limits { memory, tasks: TASKS, cpus: spec.vcpu_count };
+        let cgroup = Cgroup::make(dir, limits)?;
         if let Some(cgroup) = &cgroup {
             command.arg("--bind").arg(cgroup.path()).arg("/cgroup");
         }

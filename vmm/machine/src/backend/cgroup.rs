@@ -1,46 +1,125 @@
-//! A cgroup of the host for a sandbox, where pyro's owner may make one below pyro's own (cgroups(7),
-//! "delegation"): by it commands are frozen and killed. Version 2 alone has what that takes.
+//! A cgroup of the host for a machine, where pyro's owner may make one (cgroups(7), "delegation"; the
+//! kernel's `cgroup-v2.rst`): it bounds what the machine uses up, and a sandbox's commands are frozen
+//! and killed by it. Version 2 alone has what that takes.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Result, records};
+use rustix::fs::Access;
+
+use crate::{Error, Result, records};
 
 /// How long killed processes may take to leave.
 const LEAVE: Duration = Duration::from_secs(2);
 /// Pause between two looks, for nothing says when the last one has left.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// What the processes of a machine may use together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Bytes of memory, page cache among them.
+    pub(super) memory: u64,
+    /// Processes and threads.
+    pub(super) tasks: u64,
+    /// Processors that they may keep busy.
+    pub(super) cpus: u32,
+}
+
+impl Limits {
+    /// Period over which the use of processors is measured, in microseconds: the kernel's default.
+    const PERIOD: u64 = 100_000;
+
+    /// Each by the file that sets it. Input and output have a weight, half the default, for want of a
+    /// rate that suits every disk.
+    fn settings(self) -> [(&'static str, String); 4] {
+        let quota = u64::from(self.cpus) * Self::PERIOD;
+        [
+            ("memory.max", self.memory.to_string()),
+            ("pids.max", self.tasks.to_string()),
+            ("cpu.max", format!("{quota} {}", Self::PERIOD)),
+            ("io.weight", "default 50".to_owned()),
+        ]
+    }
+}
+
+/// The resources that are bounded where the host lets pyro do so.
+const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "io"];
+
+/// What a cgroup can do on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CgroupFacts {
+    /// One can be made, so that commands of a sandbox are frozen and killed by it.
+    pub usable: bool,
+    /// The resources that it bounds, of `memory`, `pids`, `cpu` and `io`.
+    pub bounds: Vec<&'static str>,
+}
+
+/// What a cgroup can do on this host, tried for real.
+pub fn cgroup_facts() -> CgroupFacts {
+    let made = Cgroup::make_named(&format!("pyro-trial-{}", std::process::id()));
+    let bounds = made.as_ref().map(Cgroup::controllers);
+    CgroupFacts { usable: made.is_some(), bounds: bounds.unwrap_or_default() }
+}
+
 /// A cgroup, removed when dropped.
 pub(super) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Makes one for the machine in `dir`; `None` where that cannot be, which is nothing unusual.
-    pub(super) fn make(dir: &Path) -> Result<Option<Cgroup>> {
+    /// Makes one for the machine in `dir`, with those of the limits that it can keep; `None` where
+    /// that cannot be, which is nothing unusual.
+    pub(super) fn make(dir: &Path, limits: Limits) -> Result<Option<Cgroup>> {
         let Some(cgroup) = Self::make_named(&format!("pyro-{}", std::process::id())) else {
             return Ok(None);
         };
         // For whoever finds that the shim was killed.
         records::write(dir, records::CGROUP, &cgroup.0)?;
+        for (name, value) in limits.settings() {
+            let path = cgroup.0.join(name);
+            let set = |mut file: fs::File| file.write_all(value.as_bytes());
+            match fs::File::options().write(true).open(&path).and_then(set) {
+                // Where its controller is missing there is no such file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done.map_err(Error::io("set", path))?,
+            }
+        }
         Ok(Some(cgroup))
     }
 
-    /// Whether one can be made.
-    pub(super) fn can_be_made() -> bool {
-        Self::make_named(&format!("pyro-trial-{}", std::process::id())).is_some()
+    /// Below pyro's own, or beside it, where more is bounded: a cgroup with processes, as pyro's own is,
+    /// divides nothing among those below, unless it is the topmost.
+    fn make_named(name: &str) -> Option<Cgroup> {
+        let own = own()?;
+        let divide = CONTROLLERS.map(|name| format!("+{name}")).join(" ");
+        let _ = fs::write(own.join("cgroup.subtree_control"), divide);
+        let parents = own.parent().into_iter().chain([&*own]);
+        let made = parents.filter_map(|parent| Self::make_in(parent, name));
+        made.max_by_key(|cgroup| cgroup.controllers().len())
     }
 
-    fn make_named(name: &str) -> Option<Cgroup> {
-        let path = own()?.join(name);
+    fn make_in(parent: &Path, name: &str) -> Option<Cgroup> {
+        // Who moves a process must be allowed to write there, in the lowest cgroup that holds both ends.
+        rustix::fs::access(parent.join("cgroup.procs"), Access::WRITE_OK).ok()?;
+        let path = parent.join(name);
         fs::create_dir(&path).ok()?;
         let cgroup = Cgroup(path);
-        // Since Linux 5.14; what it takes to freeze is older.
+        // `cgroup.kill` is there since Linux 5.14; what it takes to freeze is older.
         let complete = cgroup.0.join("cgroup.kill").exists();
-        complete.then_some(cgroup)
+        (complete && cgroup.read("cgroup.type").trim() == "domain").then_some(cgroup)
+    }
+
+    /// The resources that it bounds.
+    fn controllers(&self) -> Vec<&'static str> {
+        let there = self.read("cgroup.controllers");
+        let there = |name: &&str| there.split_whitespace().any(|it| it == *name);
+        CONTROLLERS.into_iter().filter(there).collect()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap_or_default()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -138,7 +217,8 @@ mod tests {
     #[test]
     fn one_that_was_made_goes_with_its_value_or_by_its_record() {
         let dir = tempfile::tempdir().unwrap();
-        let Some(cgroup) = Cgroup::make(dir.path()).unwrap() else {
+        let limits = Limits { memory: 64 << 20, tasks: 16, cpus: 1 };
+        let Some(cgroup) = Cgroup::make(dir.path(), limits).unwrap() else {
             eprintln!("skipped: no cgroup v2 can be made here");
             return;
         };
@@ -148,8 +228,31 @@ mod tests {
         remove_left(dir.path()).unwrap();
         assert!(!path.exists());
         remove_left(dir.path()).unwrap();
-        drop(Cgroup::make(dir.path()).unwrap());
+        drop(Cgroup::make(dir.path(), limits).unwrap());
         assert!(!path.exists());
         remove_left(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_in_one_stays_within_its_limits() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { memory: 64 << 20, tasks: 16, cpus: 1 };
+        let cgroup = Cgroup::make(dir.path(), limits).unwrap();
+        let bounds = cgroup.as_ref().map(Cgroup::controllers).unwrap_or_default();
+        let (Some(cgroup), true) = (cgroup, bounds.contains(&"memory") && bounds.contains(&"pids"))
+        else {
+            eprintln!("skipped: no cgroup v2 with controllers can be made here ({bounds:?})");
+            return;
+        };
+        let run = |script: &str| {
+            let join = format!("echo 0 > {}/cgroup.procs; {script}", cgroup.path().display());
+            std::process::Command::new("sh").args(["-c", &join]).output().unwrap()
+        };
+        let forks = "for i in $(seq 40); do sleep 1000 > /dev/null 2>&1 & done; wait";
+        assert!(!run(forks).status.success());
+        fs::write(cgroup.path().join("cgroup.kill"), "1").unwrap();
+        let hog = "exec dd if=/dev/zero of=/dev/null bs=200M count=1";
+        assert!(!run(hog).status.success(), "a memory hog is killed");
+        assert!(run("exec dd if=/dev/zero of=/dev/null bs=1M count=1").status.success());
     }
 }

@@ -138,7 +138,7 @@ fn boot_once(kernel: &Path, initrd: Option<&Path>) -> Result<Verdict> {
     let words = ["ignore_loglevel".to_owned(), "earlyprintk=serial,ttyS0,115200".to_owned()];
     line.kernel(kernel, initrd, &words)?;
     let console = line.console().map_err(Error::io("make a console for", kernel))?;
-    let mut child = Reaped(line.spawn()?);
+    let mut child = Reaped(line.spawn(None)?);
     let outcome = watch(console, FIRST_BYTE, WHOLE_BOOT);
     let complaint = child.end();
     match outcome {

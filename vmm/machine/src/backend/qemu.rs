@@ -17,6 +17,7 @@ use crate::sys::{self, Confinement, Identity};
 use crate::vsock::{MissingService, SocketDir, VsockDevice};
 use crate::{Error, MachineSpec, Result, shim};
 
+use super::cgroup::{Cgroup, Limits};
 use super::kernel_line;
 use super::program::find_qemu;
 use super::{Backend, RunningVm};
@@ -24,6 +25,10 @@ use super::{Backend, RunningVm};
 /// Address space that QEMU uses beside the guest's memory: a GiB for translated code, a stack for
 /// each of its threads, its libraries.
 const OVERHEAD: u64 = 4 << 30;
+/// The part of it that is in use at most: translated code, buffers, page tables.
+const RESIDENT: u64 = 2 << 30;
+/// Threads beside those of virtual CPUs: QEMU's pool for disks has 64.
+const THREADS: u64 = 128;
 
 /// How guest code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +60,14 @@ impl Backend for Qemu {
             VsockDevice::start(sockets, missing).map_err(Error::io("serve vsock in", dir))?;
         line.vsock(plug.vmm_end);
 
-        let child = line.spawn()?;
+        let cgroup = Cgroup::make(dir, line.limits)?;
+        let procs = cgroup.as_ref().map(Cgroup::procs).transpose();
+        let child = line.spawn(procs.map_err(Error::io("join the cgroup of", dir))?)?;
         Ok(RunningVm {
             child,
             console: Box::new(console),
             ready: plug.ready,
-            device: Box::new(device),
+            device: Box::new((device, cgroup)),
         })
     }
 }
@@ -73,6 +80,8 @@ pub(crate) struct CommandLine {
     accel: Accel,
     /// What QEMU is kept from.
     confinement: Confinement,
+    /// What it may use, where a cgroup can bound that.
+    limits: Limits,
     passed: Vec<OwnedFd>,
 }
 
@@ -105,7 +114,13 @@ impl CommandLine {
             // QEMU's `ftruncate` of the guest's memory counts as writing.
             file_size: u64::from(mem_mib) << 20,
         };
-        Ok(CommandLine { command, program, accel, confinement, passed: Vec::new() })
+        let limits = Limits {
+            memory: (u64::from(mem_mib) << 20) + RESIDENT,
+            tasks: u64::from(vcpu_count) + THREADS,
+            // One beside the guest's own, for what serves its devices.
+            cpus: vcpu_count + 1,
+        };
+        Ok(CommandLine { command, program, accel, confinement, limits, passed: Vec::new() })
     }
 
     /// What is booted. Debian's kernel keeps its ACPI, by which it finds the virtio devices.
@@ -184,10 +199,11 @@ impl CommandLine {
         self.command.args(["-device", "vhost-user-vsock-device,chardev=vsock"]);
     }
 
-    /// Starts QEMU. It dies with the calling thread; its standard error is piped.
-    pub(crate) fn spawn(mut self) -> Result<std::process::Child> {
+    /// Starts QEMU, in the cgroup whose `cgroup.procs` is given. It dies with the calling thread; its
+    /// standard error is piped.
+    pub(crate) fn spawn(mut self, cgroup: Option<OwnedFd>) -> Result<std::process::Child> {
         let keep = self.passed.iter().map(AsRawFd::as_raw_fd).collect();
-        sys::bind_child(&mut self.command, keep, Some(self.confinement), None);
+        sys::bind_child(&mut self.command, keep, Some(self.confinement), cgroup);
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = sys::in_own_pids(|| self.command.spawn());
         spawned.map_err(Error::io("run", &self.program))
