@@ -686,9 +686,16 @@ fn machine(error: &pyro_machine::Error) -> (ErrorCode, Option<String>) {
             ErrorCode::Unsupported,
             Some(format!("install Firecracker {}", pyro_machine::FIRECRACKER_VERSIONS)),
         ),
-        E::FirecrackerRoot => (
+        E::JailerMissing { .. } => (
+            ErrorCode::MissingTool,
+            Some(
+                "put 'jailer', of the same release, beside it; or run pyro as an ordinary user"
+                    .to_owned(),
+            ),
+        ),
+        E::JailerVersion { .. } => (
             ErrorCode::Unsupported,
-            Some("run pyro as an ordinary user, or without PYRO_BACKEND".to_owned()),
+            Some("install 'firecracker' and 'jailer' of one release".to_owned()),
         ),
         E::FirecrackerNetwork => (
             ErrorCode::Unsupported,

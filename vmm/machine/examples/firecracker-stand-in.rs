@@ -6,6 +6,7 @@
 //! `STAND_IN_FAIL=silence` takes connections and never answers. Each request that it accepts is a line on
 //! its standard output.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::process::ExitCode;
 
@@ -28,9 +29,10 @@ async fn main() -> ExitCode {
         println!("Firecracker stand-in, which runs nothing");
         return ExitCode::SUCCESS;
     }
-    let ["--api-sock", socket, "--id", _] =
-        &words.iter().map(String::as_str).collect::<Vec<_>>()[..]
-    else {
+    // Each word has a value; the jailer adds some that tell when it began.
+    let options: BTreeMap<_, _> =
+        words.chunks_exact(2).map(|pair| (pair[0].as_str(), &pair[1])).collect();
+    let (Some(socket), Some(_)) = (options.get("--api-sock"), options.get("--id")) else {
         eprintln!("stand-in: bad command line {words:?}");
         return ExitCode::FAILURE;
     };

@@ -19,19 +19,19 @@ const EXPECTED: &str = "warning: hub 0 with no nics";
 const PANIC: &[u8] = b"Kernel panic - not syncing";
 
 /// A log file that never grows beyond 512 KiB.
-struct BoundedLog {
+pub(crate) struct BoundedLog {
     file: File,
     len: u64,
     dropped: u64,
 }
 
 impl BoundedLog {
-    fn create(path: &Path) -> io::Result<BoundedLog> {
+    pub(crate) fn create(path: &Path) -> io::Result<BoundedLog> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
         Ok(BoundedLog { file, len: 0, dropped: 0 })
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.len + bytes.len() as u64 > LIMIT {
             self.cut()?;
         }

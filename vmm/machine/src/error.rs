@@ -35,9 +35,22 @@ pub enum Error {
         /// The first line of `--version`.
         says: String,
     },
-    /// Firecracker must not run as root without its jailer, which pyro does not drive.
-    #[error("as root Firecracker runs only in its jailer, which pyro does not use yet")]
-    FirecrackerRoot,
+    /// Firecracker does not run as root but in its jailer, and there is none.
+    #[error("as root {} runs only in its jailer, which is not installed", firecracker.display())]
+    JailerMissing {
+        /// The Firecracker.
+        firecracker: PathBuf,
+    },
+    /// A jailer of another version than its Firecracker, or no jailer.
+    #[error("{} says that it is '{}', and Firecracker {wanted} needs 'Jailer v{wanted}'", path.display(), .says.escape_debug())]
+    JailerVersion {
+        /// The program.
+        path: PathBuf,
+        /// The first line of `--version`.
+        says: String,
+        /// Firecracker's version.
+        wanted: String,
+    },
     /// The specification asks for a network, which Firecracker takes from a device of the host.
     #[error("a workspace with a network cannot run on Firecracker")]
     FirecrackerNetwork,

@@ -1,13 +1,16 @@
 //! The few calls that the compiler cannot check.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -73,6 +76,48 @@ impl Confinement {
         }
         Ok(())
     }
+}
+
+/// A file of the host that a child sees at another place.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// A file in whose place it is.
+    pub(crate) at: PathBuf,
+    /// Whether the child may write to it.
+    pub(crate) writable: bool,
+}
+
+/// Gives the child namespaces of its own for mounts, IPC, host name and network, where only root can, and
+/// shows it these files. Nobody else sees the mounts, and they end with the child.
+pub(crate) fn show(command: &mut Command, files: &[Shown]) -> io::Result<()> {
+    let text = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes());
+    let mut mounts = Vec::new();
+    for Shown { file, at, writable } in files {
+        mounts.push((text(file)?, text(at)?, *writable));
+    }
+    let setup = move || {
+        let none: Option<&CStr> = None;
+        unshare(
+            CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWNET,
+        )?;
+        mount(none, c"/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        for (file, at, writable) in &mounts {
+            mount(Some(&**file), &**at, none, MsFlags::MS_BIND, none)?;
+            let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID;
+            flags.set(MsFlags::MS_RDONLY, !writable);
+            mount(none, &**at, none, flags, none)?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe system calls only and
+    // allocates nothing: its strings are ready.
+    unsafe { command.pre_exec(setup) };
+    Ok(())
 }
 
 /// Makes all mounts of a mount namespace private and read-only, as far as the kernel can

@@ -202,15 +202,9 @@ async fn firecracker(kvm: &Verdict) -> Result<Check> {
             (CheckStatus::Warning, body.message, body.hint)
         }
         Ok(facts) => {
-            let what = format!("Firecracker {} ({})", facts.version, facts.path.display());
-            let root = rustix::process::geteuid().is_root();
-            let cannot = match (root, kvm.usable()) {
-                (true, _) => {
-                    Some("as root it needs its jailer, which pyro does not use yet".into())
-                }
-                (false, false) => Some(format!("no KVM: {}", kvm.reason)),
-                (false, true) => None,
-            };
+            let jailed = if facts.jailer.is_some() { ", in its jailer" } else { "" };
+            let what = format!("Firecracker {} ({}){jailed}", facts.version, facts.path.display());
+            let cannot = (!kvm.usable()).then(|| format!("no KVM: {}", kvm.reason));
             match cannot {
                 Some(why) => (CheckStatus::Warning, format!("{what}; {why}"), None),
                 None => (CheckStatus::Ok, what, None),

@@ -47,7 +47,8 @@ impl SocketDir {
         Ok(UnixListener::from(socket))
     }
 
-    /// Connects to `name` without blocking. A full backlog is `WouldBlock`.
+    /// Connects to `name`, which must be a socket and no link to one, without blocking. A full backlog is
+    /// `WouldBlock`.
     pub(crate) fn connect(&self, name: &str) -> io::Result<OwnedFd> {
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
@@ -55,7 +56,11 @@ impl SocketDir {
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             None,
         )?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(self.path(name))?)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let there = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
+        // A link itself is no socket, and refuses the connection.
+        let path = format!("/proc/self/fd/{}", there.as_raw_fd());
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(socket)
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::kernel_line;
-use super::{LOG, METRICS, VSOCK};
+use super::{LOG_PIPE, METRICS_PIPE, VSOCK};
 use crate::MachineSpec;
 
 /// Guests are alone with their host, so all have the same address; 0 to 2 are reserved (vsock(7)).
@@ -57,6 +57,26 @@ struct BootSource {
     boot_args: String,
 }
 
+/// A bucket of bytes: so many at once, refilled within so many milliseconds.
+#[derive(Clone, Copy, Serialize)]
+struct TokenBucket {
+    size: u64,
+    refill_time: u64,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct RateLimiter {
+    bandwidth: TokenBucket,
+}
+
+/// What a disk may move in a second: more than one alone needs, and less than many need to take all of
+/// the host's disk.
+const DISK: RateLimiter =
+    RateLimiter { bandwidth: TokenBucket { size: 512 << 20, refill_time: 1000 } };
+/// Randomness comes from the host's kernel, and costs it time.
+const ENTROPY: RateLimiter =
+    RateLimiter { bandwidth: TokenBucket { size: 64 << 10, refill_time: 100 } };
+
 #[derive(Serialize)]
 struct Drive {
     drive_id: &'static str,
@@ -64,6 +84,7 @@ struct Drive {
     is_root_device: bool,
     is_read_only: bool,
     cache_type: &'static str,
+    rate_limiter: RateLimiter,
 }
 
 #[derive(Serialize)]
@@ -73,7 +94,9 @@ struct Vsock {
 }
 
 #[derive(Serialize)]
-struct EntropyDevice {}
+struct EntropyDevice {
+    rate_limiter: RateLimiter,
+}
 
 #[derive(Serialize)]
 struct InstanceActionInfo {
@@ -98,12 +121,13 @@ pub(super) fn boot(spec: &MachineSpec) -> Vec<Request> {
             is_read_only,
             // What the guest syncs is synced on the host.
             cache_type: "Writeback",
+            rate_limiter: DISK,
         };
         Request::put(&format!("/drives/{drive_id}"), &drive)
     };
     vec![
-        Request::put("/logger", &Logger { log_path: LOG, level: "Warning", show_level: true }),
-        Request::put("/metrics", &Metrics { metrics_path: METRICS }),
+        Request::put("/logger", &Logger { log_path: LOG_PIPE, level: "Warning", show_level: true }),
+        Request::put("/metrics", &Metrics { metrics_path: METRICS_PIPE }),
         Request::put(
             "/machine-config",
             &MachineConfiguration { vcpu_count: spec.vcpu_count, mem_size_mib: spec.mem_mib },
@@ -119,7 +143,7 @@ pub(super) fn boot(spec: &MachineSpec) -> Vec<Request> {
         drive("root", &spec.root_image, true),
         drive("scratch", &spec.scratch, false),
         Request::put("/vsock", &Vsock { guest_cid: GUEST_CID, uds_path: VSOCK }),
-        Request::put("/entropy", &EntropyDevice {}),
+        Request::put("/entropy", &EntropyDevice { rate_limiter: ENTROPY }),
         Request::put("/actions", &InstanceActionInfo { action_type: "InstanceStart" }),
     ]
 }

@@ -1,5 +1,6 @@
-//! Connections of the guest to the host. Firecracker makes them to sockets beside its own, where it finds
-//! nobody when the daemon is gone; here somebody listens, and has it started.
+//! Connections between host and guest, each taken here and made again on the other side: Firecracker makes
+//! those of the guest to sockets beside its own, where it finds nobody when the daemon is gone, and its own
+//! is the jail's, to which no client of the host goes by itself.
 
 use std::io;
 use std::path::Path;
@@ -8,37 +9,66 @@ use std::sync::Arc;
 use tokio::io::copy_bidirectional;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::VSOCK;
+use super::jail::Jail;
+use super::logs::Log;
 use crate::services::{Services, Serving, take_clients};
-use crate::vsock::{MAX_GUEST, MissingService, SocketDir};
+use crate::vsock::{MAX_GUEST, MAX_HOST, MissingService, SOCKET, SocketDir};
 
-/// Listens on `socket_PORT` in `dir` for each of these ports, and relays.
+/// Serves the machine in `dir`, whose Firecracker works in `inside`: `inside/VSOCK_PORT` for each of these
+/// ports, `dir/SOCKET`, and its logs.
 pub(super) fn start(
-    dir: &Path,
-    socket: &str,
+    (dir, inside): (&Path, &Path),
+    jail: Option<&Jail>,
     ports: &[u32],
     missing: MissingService,
+    logs: Vec<Log>,
 ) -> io::Result<Serving> {
     let services = Arc::new(Services::new(SocketDir::open(dir)?, missing));
+    let inside_dir = SocketDir::open(inside)?;
     let mut listeners = Vec::new();
     for port in ports {
-        let listener = services.dir.listen(&format!("{socket}_{port}"))?;
-        listener.set_nonblocking(true)?;
-        listeners.push((*port, listener));
+        let name = format!("{VSOCK}_{port}");
+        listeners.push((*port, non_blocking(inside_dir.listen(&name)?)?));
+        if let Some(jail) = jail {
+            let user = Some(jail.user);
+            std::os::unix::fs::chown(inside.join(&name), user, user)?;
+        }
     }
+    let clients = non_blocking(services.dir.listen(SOCKET)?)?;
     Serving::start("relay", move || async move {
         for (port, listener) in listeners {
             let Ok(listener) = UnixListener::from_std(listener) else { return };
             let services = services.clone();
-            let serve = move |guest| relay(services.clone(), port, guest);
+            let serve = move |guest| to_host(services.clone(), port, guest);
             tokio::spawn(take_clients(listener, MAX_GUEST, serve));
         }
-        std::future::pending().await
+        for log in logs {
+            tokio::spawn(log.keep());
+        }
+        let Ok(clients) = UnixListener::from_std(clients) else { return };
+        let inside = Arc::new(inside_dir);
+        take_clients(clients, MAX_HOST, move |client| to_guest(inside.clone(), client)).await;
     })
 }
 
-async fn relay(services: Arc<Services>, port: u32, mut guest: UnixStream) {
+fn non_blocking(
+    listener: std::os::unix::net::UnixListener,
+) -> io::Result<std::os::unix::net::UnixListener> {
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn to_host(services: Arc<Services>, port: u32, mut guest: UnixStream) {
     let service = services.dial(port).await.and_then(|it| UnixStream::from_std(it.into()));
     if let Ok(mut service) = service {
         let _ = copy_bidirectional(&mut guest, &mut service).await;
+    }
+}
+
+async fn to_guest(inside: Arc<SocketDir>, mut client: UnixStream) {
+    let guest = inside.connect(VSOCK).and_then(|it| UnixStream::from_std(it.into()));
+    if let Ok(mut guest) = guest {
+        let _ = copy_bidirectional(&mut client, &mut guest).await;
     }
 }

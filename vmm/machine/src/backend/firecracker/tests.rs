@@ -13,12 +13,12 @@ use super::*;
 use crate::BackendKind;
 use crate::spec::tests::example;
 
-fn spec() -> MachineSpec {
+pub(super) fn spec() -> MachineSpec {
     MachineSpec { backend: BackendKind::Firecracker, ..example() }
 }
 
 /// The stand-in, told to fail in this way: a script, because Firecracker gets no environment.
-fn stand_in(dir: &Path, fail: &str) -> PathBuf {
+pub(super) fn stand_in(dir: &Path, fail: &str) -> PathBuf {
     // Beside this test's `deps`; `cargo test` builds examples before it runs tests.
     let own = std::env::current_exe().unwrap();
     let program = own.parent().unwrap().with_file_name("examples/firecracker-stand-in");
@@ -26,7 +26,7 @@ fn stand_in(dir: &Path, fail: &str) -> PathBuf {
     let script = dir.join("firecracker");
     let (pid, program) = (dir.join("pid"), program.display());
     let text = format!(
-        "#!/bin/sh\necho $$ >'{}'\nSTAND_IN_FAIL='{fail}' exec '{program}' \"$@\"\n",
+        "#!/bin/sh\n{{ echo $$ >'{}'; }} 2>/dev/null\nSTAND_IN_FAIL='{fail}' exec '{program}' \"$@\"\n",
         pid.display()
     );
     fs::write(&script, text).unwrap();
@@ -40,8 +40,13 @@ fn try_boot(fail: &str) -> (tempfile::TempDir, Result<RunningVm>) {
     // Longer than a socket's name may be.
     let dir = base.path().join("d".repeat(120));
     fs::create_dir(&dir).unwrap();
-    let vm = boot(&stand_in(base.path(), fail), &spec(), &dir, Box::new(|| {}));
+    let facts = facts(stand_in(base.path(), fail), None);
+    let vm = boot(&facts, &spec(), &dir, Box::new(|| {}));
     (base, vm)
+}
+
+pub(super) fn facts(path: PathBuf, jailer: Option<PathBuf>) -> FirecrackerFacts {
+    FirecrackerFacts { path, version: "1.17.0".into(), jailer }
 }
 
 fn machine_dir(base: &tempfile::TempDir) -> PathBuf {
@@ -57,6 +62,7 @@ fn assert_nothing_left(base: &tempfile::TempDir) {
 
 /// Names in the machine's directory that are no logs.
 fn left(base: &tempfile::TempDir) -> Vec<String> {
+    crate::backend::remove_cgroup(&machine_dir(base)).unwrap();
     let entries = fs::read_dir(machine_dir(base)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name != LOG && name != METRICS).collect()
@@ -191,7 +197,8 @@ fn what_the_guest_asks_for_is_started_and_reached() {
             });
         }
     };
-    let relay = relay::start(dir.path(), VSOCK, &[1025], Box::new(missing)).unwrap();
+    let dirs = (dir.path(), dir.path());
+    let relay = relay::start(dirs, None, &[1025], Box::new(missing), Vec::new()).unwrap();
     let mut guest = UnixStream::connect(dir.path().join(format!("{VSOCK}_1025"))).unwrap();
     guest.write_all(b"hello").unwrap();
     let mut answer = String::new();

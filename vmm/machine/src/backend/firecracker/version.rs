@@ -9,6 +9,7 @@ use crate::{Error, Result};
 use super::super::program::find;
 
 const PROGRAM: &str = "firecracker";
+const JAILER: &str = "jailer";
 /// Names the program to use, by an absolute path.
 const VARIABLE: &str = "PYRO_FIRECRACKER";
 /// Versions from that of the API description on that requests are compared with, to the end of its major
@@ -23,27 +24,54 @@ pub struct FirecrackerFacts {
     pub path: PathBuf,
     /// Its version.
     pub version: String,
+    /// Its jailer, of the same version, in which root runs it; none for others.
+    pub jailer: Option<PathBuf>,
 }
 
 /// Finds Firecracker, where `PYRO_FIRECRACKER` says, else beside this program, else on the search path,
-/// and asks for its version.
+/// and asks for its version. For root its jailer too, beside it or else on the search path.
 ///
 /// # Errors
-/// [`Error::FirecrackerMissing`], [`Error::FirecrackerVersion`], also if it is no Firecracker, or an I/O
-/// error if it does not run.
+/// [`Error::FirecrackerMissing`], [`Error::FirecrackerVersion`], also if it is no Firecracker,
+/// [`Error::JailerMissing`], [`Error::JailerVersion`], or an I/O error if one does not run.
 pub fn firecracker_facts() -> Result<FirecrackerFacts> {
     let named = env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
     let own = env::current_exe().ok();
     let path = place(named.as_deref(), own.as_deref(), find(PROGRAM))
         .ok_or(Error::FirecrackerMissing { looked_at: named })?;
-    let output = Command::new(&path).arg("--version").env_clear().output();
-    let output = output.map_err(Error::io("run", &path))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let says = text.lines().next().unwrap_or_default().to_owned();
-    match supported(&says) {
-        Some(version) => Ok(FirecrackerFacts { path, version }),
-        None => Err(Error::FirecrackerVersion { path, says }),
+    let says = first_words(&path)?;
+    let Some(version) = supported(&says) else {
+        return Err(Error::FirecrackerVersion { path, says });
+    };
+    let root = rustix::process::geteuid().is_root();
+    let jailer = if root { Some(jailer(&path, &version, find(JAILER))?) } else { None };
+    Ok(FirecrackerFacts { path, version, jailer })
+}
+
+/// The jailer of a Firecracker of this version.
+pub(super) fn jailer(
+    firecracker: &Path,
+    version: &str,
+    on_path: Option<PathBuf>,
+) -> Result<PathBuf> {
+    // What `firecracker` may be a link to is where its jailer is.
+    let real = firecracker.canonicalize().map_err(Error::io("find", firecracker))?;
+    let beside = [firecracker, &*real].map(|path| path.with_file_name(JAILER));
+    let path = beside.into_iter().find(|path| path.is_file()).or(on_path);
+    let path = path.ok_or_else(|| Error::JailerMissing { firecracker: firecracker.to_owned() })?;
+    let says = first_words(&path)?;
+    if says.strip_prefix("Jailer v") == Some(version) {
+        return Ok(path);
     }
+    Err(Error::JailerVersion { path, says, wanted: version.to_owned() })
+}
+
+/// The first line of what a program says of its version.
+fn first_words(path: &Path) -> Result<String> {
+    let output = Command::new(path).arg("--version").env_clear().output();
+    let output = output.map_err(Error::io("run", path))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// The program to use: the one that is named and no other, else the nearest.
