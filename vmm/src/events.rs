@@ -30,7 +30,12 @@ impl Events {
     /// Says that no VM is around what the call is about. Never left out.
     pub async fn warn_of_host_compat(&self) {
         let message = "host-compat: no VM is around this workspace, its commands share the kernel of this machine; this is for code that errs, not for code that attacks";
-        self.send(Event::Warning { message: message.to_owned() }).await;
+        self.warn(message.to_owned()).await;
+    }
+
+    /// Says what the caller should know beside the result. Never left out.
+    pub async fn warn(&self, message: String) {
+        self.send(Event::Warning { message }).await;
     }
 
     /// Sends bytes of an output, likewise.

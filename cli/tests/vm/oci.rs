@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::registry::{Flaky, Registry, image, skopeo, umoci};
-use crate::support::{ENVIRONMENT, Home};
+use crate::support::{ENVIRONMENT, Home, told};
 use crate::tree::str_of;
 
 /// A system of one program: `/bin/hello` greets and ends with 3.
@@ -118,6 +118,59 @@ fn images_of_a_registry_run_share_their_files_and_are_not_fetched_twice() {
     home.ok(["env", "remove", &two]);
     home.ok(["env", "prune"]);
     assert_nothing_left(&home);
+}
+
+#[test]
+fn the_first_environment_of_all_brings_a_kernel() {
+    let home = Home::with_own_environments();
+    let environments = home.path().join("environments");
+    fs::remove_dir_all(&environments).unwrap();
+    let dir = home.scratch("dir");
+    fs::create_dir(&dir).unwrap();
+    tiny(&dir);
+    let made = home.json(["env", "create", "made", "--from-dir", dir.to_str().unwrap()]);
+    assert!(!str_of(&made, "kernel").is_empty(), "{made}");
+    assert_eq!(home.output(["run", "made", "--", "/bin/hello"]).stdout, b"hello\n");
+    let kernels = || fs::read_dir(environments.join("kernels")).unwrap().count();
+    assert_eq!((kernels(), fs::read_dir(environments.join("tmp")).unwrap().count()), (1, 0));
+}
+
+#[test]
+fn pyros_own_environments_come_from_a_registry_that_has_them() {
+    let home = Home::with_own_environments();
+    let layout = image(&home.scratch("image"), tiny);
+    let registry = Registry::start(&home.scratch("registry"), "");
+    registry.push(&format!("{layout}:first"), "team/debian:12-base", &[]);
+    home.ok(["daemon", "stop"]);
+    let place = format!("{}/team/", registry.address);
+    // What it warns of, and what there is then.
+    let pull = |name: &str| {
+        let mut command = home.command(["env", "pull", name]);
+        let output = command.env("PYRO_ENV_REGISTRY", &place).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let warned = String::from_utf8(output.stderr).unwrap();
+        (warned.contains("built from packages"), home.json(["env", "inspect", name]))
+    };
+    let (warned, first) = pull("debian:12-base");
+    assert!(!warned);
+    assert_eq!(first["name"], "debian:12-base");
+    assert_eq!(first["origin"]["source"], format!("{place}debian:12-base"));
+    assert_eq!(home.output(["run", "debian:12-base", "--", "/bin/hello"]).stdout, b"hello\n");
+    let served = registry.blobs_served();
+    assert_eq!(pull("debian:12-base"), (false, first.clone()));
+    assert_eq!(registry.blobs_served(), served, "nothing is fetched that is there");
+
+    // What it does not have is what was built, and the caller is told.
+    let (warned, other) = pull("debian:12");
+    assert!(warned && other["origin"].is_null(), "{other}");
+
+    // Nor is a registry needed for what is there, the image made anew included.
+    drop(registry);
+    let image = str_of(&first, "root_image");
+    home.ok(["env", "prune", "--images"]);
+    assert!(!Path::new(image).exists());
+    assert_eq!(pull("debian:12-base"), (true, first.clone()));
+    assert!(Path::new(image).exists());
 }
 
 #[test]

@@ -17,5 +17,5 @@ mod packages;
 mod small_kernel;
 pub(crate) mod tool;
 
-pub(crate) use debian::{BuildRoot, Staged, build};
+pub(crate) use debian::{BuildRoot, Staged, build, fetch_kernel};
 pub(crate) use small_kernel::build_kernel;

@@ -28,20 +28,33 @@ pub async fn pull(
 ) -> Result<EnvironmentDetail> {
     if !pyro_image::is_built_here(&call.environment) {
         let reference = pyro_oci::parse_reference(&call.environment)?;
-        return images::pull(manager, &reference.whole(), &reference, call.force, events).await;
+        let resolved = images::resolve(&reference, events).await?;
+        return images::pull(manager, &reference.whole(), resolved, call.force, events).await;
     }
-    let (catalog, events) = (manager.catalog(), events.clone());
-    blocking(move |cancelled| {
+    if let Some(resolved) = images::resolve_own(&call.environment, events).await? {
+        return images::pull(manager, &call.environment, resolved, call.force, events).await;
+    }
+    // It may have come from a registry before.
+    let replaced = images::installed_baseline(manager, &call.environment);
+    let (catalog, store, events) = (manager.catalog(), manager.store(), events.clone());
+    let built = blocking(move |cancelled| {
         let progress = PullProgress::new(&events, cancelled);
-        let environment = if call.force {
-            catalog.refresh(&call.environment, &progress)?
-        } else {
-            catalog.pull(&call.environment, &progress)?
+        let environment = match call.force {
+            true => catalog.refresh(&call.environment, &progress)?,
+            false => match catalog.pull(&call.environment, &progress) {
+                Ok(found) => found,
+                Err(error) => {
+                    images::restore(&catalog, &store, error)?;
+                    catalog.resolve(&call.environment)?
+                }
+            },
         };
         catalog.ensure_scratch_template()?;
         Ok(detail(catalog.inspect(&environment.name)?))
-    })
-    .await
+    });
+    let built = built.await?;
+    images::forget_baselines(manager, replaced.into_iter().collect())?;
+    Ok(built)
 }
 
 /// [`EnvironmentInspect`]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use pyro_api::{EnvironmentCreate, EnvironmentDetail, EnvironmentImport};
 use pyro_image::{Catalog, EnvironmentState, Origin, Startup};
-use pyro_oci::{BlobCache, Image, ImageFile, Reference, Registry};
+use pyro_oci::{BlobCache, Digest, Image, ImageFile, Reference, Registry};
 use pyro_store::{IngestReport, Store};
 
 use super::environments::detail;
@@ -19,26 +19,64 @@ use crate::seed;
 /// Longest name of an environment.
 const MAX_NAME: usize = 200;
 
-/// Fetches an image as the environment `name`, unless that is what it is already.
-pub async fn pull(
-    manager: &Manager,
-    name: &str,
-    reference: &Reference,
-    force: bool,
-    events: &Events,
-) -> Result<EnvironmentDetail> {
+/// An image that a registry has.
+pub struct Resolved {
+    registry: Registry,
+    source: String,
+    digest: Digest,
+}
+
+/// Asks a registry what a reference names now.
+pub async fn resolve(reference: &Reference, events: &Events) -> Result<Resolved> {
     let source = reference.whole();
     events.progress("resolve", &source, 0, None);
     // A credential helper is a program that takes its time.
     let wanted = reference.clone();
     let registry = blocking(move |_| Ok(Registry::open(&wanted)?)).await?;
     let digest = registry.digest().await?;
+    Ok(Resolved { registry, source, digest })
+}
+
+/// The registry that has the environments which pyro can build, and where in it.
+const CATALOG: &str = "PYRO_ENV_REGISTRY";
+
+/// The image that stands for one of pyro's own environments, where a registry is named that has it. One
+/// that cannot be reached, or does not have it, is told of, for then it is built.
+pub async fn resolve_own(name: &str, events: &Events) -> Result<Option<Resolved>> {
+    let Some(place) = std::env::var_os(CATALOG).filter(|place| !place.is_empty()) else {
+        return Ok(None);
+    };
+    let place = place.to_string_lossy();
+    let reference = pyro_oci::parse_reference(&format!("{}/{name}", place.trim_end_matches('/')))?;
+    match resolve(&reference, events).await {
+        Ok(resolved) => Ok(Some(resolved)),
+        Err(Error::Oci(
+            error @ (pyro_oci::Error::Registry { .. } | pyro_oci::Error::NotFound(_)),
+        )) => {
+            let message = format!("{error} ({CATALOG}): {name} is built from packages instead");
+            events.warn(message).await;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Fetches an image as the environment `name`, unless that is what it is already.
+pub async fn pull(
+    manager: &Manager,
+    name: &str,
+    resolved: Resolved,
+    force: bool,
+    events: &Events,
+) -> Result<EnvironmentDetail> {
+    let Resolved { registry, source, digest } = resolved;
     let manifest = digest.to_string();
     let _pulling = manager.pulling().await;
     if !force && let Some(found) = installed(manager, name, &manifest).await? {
         return Ok(found);
     }
     let remote = registry.image(digest).await?;
+    ensure_kernel(manager, events).await?;
     let cache = BlobCache::open(&manager.home().blobs());
     let fetching =
         |layer: &str, done: u64, total: u64| events.progress("fetch", layer, done, Some(total));
@@ -65,6 +103,7 @@ pub async fn import(
         Ok((path, file, image))
     });
     let (path, file, image) = opened.await?;
+    ensure_kernel(manager, events).await?;
     let origin = origin(shown(&path), Some(image.manifest.to_string()), &image);
     add(manager, call.name, origin, events, move |store, progress| {
         Ok(file.unpack(&image, store, progress)?)
@@ -81,6 +120,7 @@ pub async fn create(
     check_name(&call.name)?;
     let dir = seed::absolute(&call.from_dir, "directory")?;
     let _pulling = manager.pulling().await;
+    ensure_kernel(manager, events).await?;
     let origin = Origin {
         source: shown(&dir),
         manifest: None,
@@ -146,6 +186,13 @@ async fn installed(
     .await
 }
 
+/// What these environments boot. First, for without it all else is in vain.
+async fn ensure_kernel(manager: &Manager, events: &Events) -> Result<()> {
+    let (catalog, events) = (manager.catalog(), events.clone());
+    blocking(move |cancelled| Ok(catalog.ensure_kernel(&PullProgress::new(&events, cancelled))?))
+        .await
+}
+
 /// Takes the files in, writes the image, installs it. After a failure nothing of it is left.
 async fn add(
     manager: &Manager,
@@ -179,7 +226,8 @@ async fn add(
     ready
 }
 
-fn installed_baseline(manager: &Manager, name: &str) -> Option<String> {
+/// The baseline that an installed environment is made of, if it was not built here.
+pub fn installed_baseline(manager: &Manager, name: &str) -> Option<String> {
     Some(manager.catalog().inspect(name).ok()?.info.origin?.baseline)
 }
 

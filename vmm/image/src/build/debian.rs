@@ -61,7 +61,7 @@ pub(crate) fn build(
     let build_root = BuildRoot::create(stage)?;
     let root = build_root.path().join("root");
 
-    let mut run = self::mmdebstrap(&mmdebstrap, &build_root);
+    let mut run = self::mmdebstrap(&mmdebstrap, &build_root, "minbase");
     run.env("PYRO_KERNELS", kernels.join(" "))
         .arg(format!("--include={}", recipe.packages().collect::<Vec<_>>().join(",")))
         .arg(format!("--setup-hook={START}"))
@@ -80,6 +80,46 @@ pub(crate) fn build(
     // The build root removes itself here.
 }
 
+/// Fetches the kernel alone into a new directory of `stage`: its version, and the directory.
+pub(crate) fn fetch_kernel(stage: &Path, progress: &dyn Progress) -> Result<(String, PathBuf)> {
+    let mmdebstrap = check_tools()?;
+    progress.phase("start", "the kernel");
+    let build_root = BuildRoot::create(stage)?;
+    let root = build_root.path().join("root");
+    let mut run = self::mmdebstrap(&mmdebstrap, &build_root, "custom");
+    run.env("PYRO_KERNELS", "")
+        .arg(format!("--setup-hook={START}"))
+        .arg(format!("--customize-hook={}", include_str!("kernel.sh")))
+        .arg(SUITE)
+        .arg(&root);
+    let mut output = AptOutput::default();
+    run.finish(progress, |line| output.line(line, progress))?;
+    let version = kernel_version(&root, "the kernel")?;
+    unpack_kernel(&root, &version, stage, progress).map(|dir| (version, dir))
+}
+
+/// The version of the kernel that was fetched for `name`.
+fn kernel_version(root: &Path, name: &str) -> Result<String> {
+    let path = root.join(".pyro/kernel-version");
+    let version = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    if store::is_version(&version) {
+        return Ok(version);
+    }
+    Err(Error::Incomplete { name: name.to_owned(), problem: "its kernel has no version".into() })
+}
+
+fn unpack_kernel(
+    root: &Path,
+    version: &str,
+    stage: &Path,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
+    progress.phase("unpack kernel", version);
+    let dir = stage.join("kernel");
+    store::unpack(&root.join(".pyro/kernel"), version, &dir)?;
+    Ok(dir)
+}
+
 /// The program that builds, once it is known that it can.
 pub(super) fn check_tools() -> Result<PathBuf> {
     let mmdebstrap = find_tool("mmdebstrap")?;
@@ -91,12 +131,13 @@ pub(super) fn check_tools() -> Result<PathBuf> {
     Ok(mmdebstrap)
 }
 
-/// A run of `mmdebstrap` that makes a minimal Debian in a directory.
-pub(super) fn mmdebstrap(program: &Path, build_root: &BuildRoot) -> Run {
+/// A run of `mmdebstrap` that makes a Debian in a directory, with the packages of this variant.
+pub(super) fn mmdebstrap(program: &Path, build_root: &BuildRoot, variant: &str) -> Run {
     let mut run = Run::new("mmdebstrap", program);
     run.env("SOURCE_DATE_EPOCH", EPOCH)
         .env("TMPDIR", build_root.path())
-        .args(["--mode=unshare", "--format=directory", "--variant=minbase", "--verbose"])
+        .args(["--mode=unshare", "--format=directory", "--verbose"])
+        .arg(format!("--variant={variant}"))
         .args(["--architectures=amd64", "--components=main"])
         .args(LEFT_OUT.iter().map(|option| format!("--dpkgopt={option}")));
     run
@@ -121,19 +162,10 @@ fn collect(
     {
         return Err(incomplete(&format!("the package {missing} was not installed")));
     }
-    let path = out.join("kernel-version");
-    let kernel_version = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    if !store::is_version(&kernel_version) {
-        return Err(incomplete("its kernel has no version"));
-    }
-    let kernel = if kernels.contains(&kernel_version) {
-        None
-    } else {
-        progress.phase("unpack kernel", &kernel_version);
-        let dir = stage.join("kernel");
-        store::unpack(&out.join("kernel"), &kernel_version, &dir)?;
-        Some(dir)
-    };
+    let kernel_version = kernel_version(root, recipe.name)?;
+    let known = kernels.contains(&kernel_version);
+    let kernel = (!known).then(|| unpack_kernel(root, &kernel_version, stage, progress));
+    let kernel = kernel.transpose()?;
     progress.phase("store image", recipe.name);
     let root_image = stage.join("root.erofs");
     let (hash, size) = durable::copy_hashed(&out.join("root.erofs"), &root_image, progress)?;

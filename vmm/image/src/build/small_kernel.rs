@@ -21,7 +21,7 @@ pub(crate) fn build_kernel(stage: &Path, progress: &dyn Progress) -> Result<Path
     progress.phase("start", "the small kernel");
     let build_root = BuildRoot::create(stage)?;
     let root = build_root.path().join("root");
-    let mut run = debian::mmdebstrap(&mmdebstrap, &build_root);
+    let mut run = debian::mmdebstrap(&mmdebstrap, &build_root, "minbase");
     run.env("PYRO_CONFIG", CONFIG)
         .arg(format!("--include={PACKAGES}"))
         .arg(format!("--customize-hook={}", include_str!("small-kernel.sh")))

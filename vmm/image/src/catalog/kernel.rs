@@ -27,6 +27,33 @@ impl Catalog {
         store::load(&dir, None).map_err(Error::Kernel)
     }
 
+    /// Fetches Debian's kernel if there is none yet: environments that are not built here bring none.
+    ///
+    /// # Errors
+    /// As [`Catalog::pull`].
+    pub fn ensure_kernel(&self, progress: &dyn Progress) -> Result<()> {
+        if self.newest_kernel()?.is_some() {
+            return Ok(());
+        }
+        let _lock = self.lock(progress)?;
+        self.sweep()?;
+        // Another pull may have brought one while this one waited.
+        if self.newest_kernel()?.is_none() {
+            let stage = self.stage()?;
+            let (version, kernel) = build::fetch_kernel(stage.path(), progress)?;
+            self.place(&kernel, &self.kernel_directory(&version), stage.path(), |dir| {
+                store::is_complete(dir)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The version of the newest kernel that is here.
+    pub(super) fn newest_kernel(&self) -> Result<Option<String>> {
+        let newest = self.installed_kernels().into_iter().max();
+        Ok(newest.or(self.small_kernel()?.map(|kernel| kernel.version)))
+    }
+
     /// The small kernel, if it was built.
     ///
     /// # Errors

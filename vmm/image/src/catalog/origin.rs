@@ -57,7 +57,9 @@ impl Catalog {
     ) -> Result<Environment, E> {
         let _lock = self.lock(progress)?;
         self.sweep()?;
-        let kernel_version = self.kernel_of_others(name)?;
+        let kernel_version = self.newest_kernel()?;
+        let kernel_version =
+            kernel_version.ok_or_else(|| Error::NoKernel { name: name.to_owned() })?;
         let stage = self.stage()?;
         let root_image = stage.path().join(IMAGE);
         progress.phase("pack image", name);
@@ -192,13 +194,5 @@ impl Catalog {
                 closest: None,
             },
         }
-    }
-
-    /// The version of the kernel for an environment that brings none: the newest that is here.
-    fn kernel_of_others(&self, name: &str) -> Result<String> {
-        let mut versions = self.installed_kernels();
-        versions.sort_unstable();
-        let newest = versions.pop().or(self.small_kernel()?.map(|kernel| kernel.version));
-        newest.ok_or_else(|| Error::NoKernel { name: name.to_owned() })
     }
 }
