@@ -90,12 +90,27 @@ class Pyro:
     def pull_environment(
         self, environment: str, *, force: bool = False
     ) -> results.EnvironmentDetail:
-        """Builds an environment, such as `debian:12`, or checks the one that is there.
+        """Builds an environment, such as `debian:12`, or fetches an OCI image, such as `python:3`.
 
-        Takes a minute or so. `force` builds it anew even when it is there.
+        Checks the one that is there. Takes a minute or so. `force` makes it anew even so.
         """
         reply = self._call("env pull", flag("force", force), names=[environment])
         return cast(results.EnvironmentDetail, reply)
+
+    def import_environment(self, path: Path, *, name: str) -> results.EnvironmentDetail:
+        """Makes an environment of an image file: a docker archive, or an OCI layout."""
+        reply = self._call("env import", option("name", name), names=[path])
+        return cast(results.EnvironmentDetail, reply)
+
+    def create_environment(self, name: str, *, from_dir: Path) -> results.EnvironmentDetail:
+        """Makes an environment of a directory that holds a root file system."""
+        reply = self._call("env create", option("from-dir", from_dir), names=[name])
+        return cast(results.EnvironmentDetail, reply)
+
+    def remove_environment(self, environment: str) -> results.EnvironmentPrune:
+        """Removes an environment that was not built from packages, and what only it needed."""
+        reply = self._call("env remove", names=[environment])
+        return cast(results.EnvironmentPrune, reply)
 
     def inspect_environment(self, environment: str) -> results.EnvironmentDetail:
         """One environment with its image, kernel and packages."""

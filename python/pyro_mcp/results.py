@@ -60,8 +60,25 @@ class Package(TypedDict):
     version: str
 
 
-class EnvironmentDetail(EnvironmentSummary):
-    """Everything known of one environment."""
+class EnvironmentOrigin(TypedDict):
+    """Where an environment came from that was not built from packages."""
+
+    source: str
+    manifest: str | None
+    baseline: str
+    env: list[str]
+    user: str
+    working_dir: str
+    entrypoint: list[str]
+    cmd: list[str]
+
+
+class _EnvironmentOrigins(TypedDict, total=False):
+    origin: EnvironmentOrigin
+
+
+class EnvironmentDetail(EnvironmentSummary, _EnvironmentOrigins):
+    """Everything known of one environment; `origin` unless it was built from packages."""
 
     root_image: str | None
     kernel: str | None

@@ -20,6 +20,7 @@ from pyro_mcp import (
     Pyro,
     PyroError,
     TreeChanged,
+    UnknownEnvironment,
     UnknownSnapshot,
     WorkspaceStateError,
     exact_bytes,
@@ -256,6 +257,22 @@ def test_the_machine_and_its_environments(home: Home) -> None:
     pruned = home.pyro.prune_environments(dry_run=True)
     check(pruned, results.EnvironmentPrune)
     assert pruned["dry_run"]
+
+
+def test_an_environment_is_made_of_a_directory_or_an_image(home: Home, tmp_path: Path) -> None:
+    pyro = home.pyro
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "true").write_bytes(b"")
+    made = pyro.create_environment("sdk-made", from_dir=root)
+    check(made, results.EnvironmentDetail)
+    assert made["origin"]["source"] == str(root)
+    assert pyro.inspect_environment("sdk-made") == made
+    check(pyro.remove_environment("sdk-made"), results.EnvironmentPrune)
+    with pytest.raises(UnknownEnvironment):
+        pyro.inspect_environment("sdk-made")
+    with pytest.raises(PyroError, match=str(root)):
+        pyro.import_environment(root, name="sdk-imported")
 
 
 def test_changes_come_home_and_are_taken_back(home: Home, tmp_path: Path) -> None:
