@@ -12,7 +12,7 @@ use pyro_format::escape;
 
 use crate::error::{Doing, Error, Result};
 
-/// Most bytes of `/etc/passwd` or `/etc/group` that are looked at.
+/// Most bytes of `/etc/passwd` or `/etc/group`.
 const MAX_TABLE: u64 = 4 << 20;
 /// Most groups that a user is in beside the first (`NGROUPS_MAX` of older kernels is far more).
 const MAX_GROUPS: usize = 1024;
@@ -110,7 +110,10 @@ fn table(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
         return Err(Error::Invalid(format!("/{path} is no file")));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_TABLE).read_to_end(&mut bytes).doing(|| format!("read /{path}"))?;
+    file.take(MAX_TABLE + 1).read_to_end(&mut bytes).doing(|| format!("read /{path}"))?;
+    if bytes.len() as u64 > MAX_TABLE {
+        return Err(Error::Invalid(format!("/{path} has more than {MAX_TABLE} bytes")));
+    }
     Ok(bytes)
 }
 

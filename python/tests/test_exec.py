@@ -6,7 +6,7 @@ import pytest
 from conftest import ENVIRONMENT, Home
 from documents import check
 
-from pyro_mcp import UnknownCommand, exact_bytes, results
+from pyro_mcp import InvalidArgument, UnknownCommand, exact_bytes, results
 
 pytestmark = pytest.mark.vm
 
@@ -48,3 +48,15 @@ def test_a_detached_command_is_killed(home: Home) -> None:
     assert home.pyro.kill_exec(workspace, started["sequence"])["state"] == "exited"
     with pytest.raises(UnknownCommand):
         home.pyro.read_exec(workspace, 99)
+
+
+def test_commands_run_as_the_user_that_is_named(home: Home) -> None:
+    pyro = home.pyro
+    created = pyro.create_workspace(ENVIRONMENT, name="users", user="www-data")
+    assert created["user"] == "www-data"
+    assert pyro.exec_workspace("users", command="touch x; id -un")["stdout"] == "www-data\n"
+    as_root = pyro.start_exec("users", command=["id", "-u"], user="root")
+    assert pyro.wait_exec("users", as_root["sequence"])["stdout"] == "0\n"
+    with pytest.raises(InvalidArgument, match="no user"):
+        pyro.open_shell("users", user="nobody-such")
+    pyro.delete_workspace("users")

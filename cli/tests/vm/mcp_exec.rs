@@ -64,6 +64,8 @@ fn a_long_command_is_waited_for_read_and_killed() {
     let view = mcp.ok("exec_kill", kill.clone());
     assert_eq!((&view["state"], &view["killed"]), (&json!("exited"), &json!(true)), "{view}");
     assert_eq!(mcp.ok("exec_kill", kill)["state"], "exited", "one that has ended is no error");
+    let who = json!({ "workspace_id": workspace_id, "command": "id -un", "user": "nobody" });
+    assert_eq!(mcp.ok("workspace_exec", who)["stdout"], "nobody\n");
     let unknown = json!({ "workspace_id": workspace_id, "sequence": 99 });
     assert_eq!(mcp.refused("exec_read", unknown)["code"], "unknown_command");
     mcp.ok("workspace_delete", json!({ "workspace_id": workspace_id }));

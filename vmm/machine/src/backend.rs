@@ -66,10 +66,7 @@ pub(crate) fn check(spec: &MachineSpec) -> Result<()> {
         BackendKind::Firecracker => firecracker::check(spec)?,
         BackendKind::HostCompat => {
             sandbox_facts()?;
-            if spec.network {
-                return Err(Error::SandboxNetwork);
-            }
         }
     }
-    Ok(())
+    if spec.network { spec.backend.check_network() } else { Ok(()) }
 }

@@ -22,6 +22,18 @@ pub enum BackendKind {
 }
 
 impl BackendKind {
+    /// Fails unless machines on it can have a network.
+    ///
+    /// # Errors
+    /// [`Error::SandboxNetwork`], [`Error::FirecrackerNetwork`].
+    pub fn check_network(self) -> Result<()> {
+        match self {
+            Self::QemuKvm | Self::QemuTcg => Ok(()),
+            Self::Firecracker => Err(Error::FirecrackerNetwork),
+            Self::HostCompat => Err(Error::SandboxNetwork),
+        }
+    }
+
     /// The backend that `PYRO_BACKEND` calls so: as in `spec.json`.
     pub fn named(name: &str) -> Option<BackendKind> {
         serde_json::from_value(name.into()).ok()

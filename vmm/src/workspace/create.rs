@@ -101,9 +101,7 @@ impl Manager {
             events.warn_of_host_compat().await;
         }
         if call.network {
-            if backend == BackendKind::HostCompat {
-                return Err(pyro_machine::Error::SandboxNetwork.into());
-            }
+            backend.check_network()?;
             plan.environment.check_network()?;
         }
         user::of_workspace(call.user.as_deref(), &plan.environment.startup(), backend)?;

@@ -6,12 +6,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::Access;
 
-use crate::{Error, Result, records};
+use super::program::find;
+use crate::{Error, Result, records, sys};
 
 /// How long killed processes may take to leave.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -108,7 +110,18 @@ impl Cgroup {
         let cgroup = Cgroup(path);
         // `cgroup.kill` is there since Linux 5.14; what it takes to freeze is older.
         let complete = cgroup.0.join("cgroup.kill").exists();
-        (complete && cgroup.read("cgroup.type").trim() == "domain").then_some(cgroup)
+        let usable = complete && cgroup.read("cgroup.type").trim() == "domain";
+        (usable && cgroup.can_be_joined()).then_some(cgroup)
+    }
+
+    /// Whether a process can be moved there, tried with one: rules differ (delegation, namespaces), and a
+    /// machine that could not be moved would not start.
+    fn can_be_joined(&self) -> bool {
+        let (Some(program), Ok(procs)) = (find("true"), self.procs()) else { return false };
+        let mut trial = Command::new(program);
+        trial.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        sys::bind_child(&mut trial, Vec::new(), None, Some(procs));
+        trial.status().is_ok_and(|status| status.success())
     }
 
     /// The resources that it bounds.
@@ -246,7 +259,7 @@ mod tests {
         };
         let run = |script: &str| {
             let join = format!("echo 0 > {}/cgroup.procs; {script}", cgroup.path().display());
-            std::process::Command::new("sh").args(["-c", &join]).output().unwrap()
+            Command::new("sh").args(["-c", &join]).output().unwrap()
         };
         let forks = "for i in $(seq 40); do sleep 1000 > /dev/null 2>&1 & done; wait";
         assert!(!run(forks).status.success());

@@ -65,9 +65,6 @@ impl Backend for Firecracker {
 /// Refuses what Firecracker cannot run here.
 pub(super) fn check(spec: &MachineSpec) -> Result<()> {
     firecracker_facts()?;
-    if spec.network {
-        return Err(Error::FirecrackerNetwork);
-    }
     let vcpus = spec.vcpu_count;
     if vcpus > MAX_VCPUS || (vcpus > 1 && vcpus % 2 == 1) {
         let (what, range) = ("the number of vCPUs on Firecracker", "1, or even and at most 32");

@@ -1,5 +1,6 @@
 //! What Firecracker logs and counts, kept within bounds: it writes to pipes, which are read here.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,14 +15,17 @@ use crate::console::BoundedLog;
 #[derive(Debug)]
 pub(super) struct Log {
     pipe: PathBuf,
+    /// Its end for reading. For writing too, so that what is read never ends.
+    end: File,
     file: PathBuf,
 }
 
 impl Log {
-    /// Makes the pipe.
+    /// Makes the pipe and opens it: who writes without waiting must find a reader.
     pub(super) fn make(pipe: PathBuf, file: &Path) -> io::Result<Self> {
         mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        Ok(Self { pipe, file: file.to_owned() })
+        let end = File::options().read(true).write(true).open(&pipe)?;
+        Ok(Self { pipe, end, file: file.to_owned() })
     }
 
     /// Where Firecracker writes.
@@ -32,9 +36,7 @@ impl Log {
     /// Copies what comes for ever. A log that cannot be written is read all the same: who writes to a
     /// full pipe loses what does not fit.
     pub(super) async fn keep(self) {
-        // For both, so that it does not end with a writer.
-        let opened = pipe::OpenOptions::new().read_write(true).open_receiver(&self.pipe);
-        let Ok(mut pipe) = opened else { return };
+        let Ok(mut pipe) = pipe::Receiver::from_file(self.end) else { return };
         let mut log = BoundedLog::create(&self.file).ok();
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(count) = pipe.read(&mut buffer).await {
