@@ -189,7 +189,7 @@ impl Workspace {
             mem_mib: record.mem_mib,
             disk_mib: record.disk_mib,
             network_enabled: record.network,
-            user: record.user.unwrap_or_else(|| "root".to_owned()),
+            user: record.user.unwrap_or_else(|| user::ROOT.to_owned()),
             command_count: record.command_count,
             last_command: record.last_command,
             workspace_seed: record.seed,

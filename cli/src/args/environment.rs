@@ -59,7 +59,9 @@ Examples:
   pyro run python:3 -- python3 -V   and its use
 
 An image that was damaged is noticed and built again. Registries get the credentials of your docker
-configuration. What a tag names is looked up each time; what is there already is not fetched again.")]
+configuration. What a tag names is looked up each time; what is there already is not fetched again.
+With PYRO_ENV_REGISTRY=registry.example/team in the daemon's environment, debian:12 and its like
+come from there when it has them.")]
 pub struct EnvPull {
     /// Environment, such as debian:12, or image reference
     #[arg(value_name = "ENV")]

@@ -102,6 +102,14 @@ fn images_of_a_registry_run_share_their_files_and_are_not_fetched_twice() {
         "/workspace\n0\n"
     );
 
+    // A fork is its source's user's, not the image's.
+    let created = home.json(["workspace", "create", &two, "--user", "root"]);
+    let id = str_of(&created, "workspace_id");
+    let fork = home.json(["workspace", "fork", id]);
+    assert_eq!(home.sh(str_of(&fork, "workspace_id"), "id -u"), "0\n");
+    home.ok(["workspace", "delete", id]);
+    home.ok(["workspace", "delete", str_of(&fork, "workspace_id")]);
+
     // The image is made again when it was thrown away; a workspace keeps its own.
     let created = home.json(["workspace", "create", &one]);
     let id = str_of(&created, "workspace_id");

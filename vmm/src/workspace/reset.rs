@@ -15,6 +15,7 @@ use super::Workspace;
 use super::capture::{BASELINE, Content};
 use super::create::Seeded;
 use super::record::{Kind, StoredTree};
+use super::user::ROOT;
 use crate::error::{Error, Result};
 use crate::events::Events;
 use crate::manager::Manager;
@@ -83,7 +84,8 @@ impl Manager {
             vcpu_count: Some(call.vcpu_count.unwrap_or(record.vcpu_count)),
             mem_mib: Some(call.mem_mib.unwrap_or(record.mem_mib)),
             disk_mib: Some(call.disk_mib.unwrap_or(record.disk_mib)),
-            user: record.user,
+            // Not the image's, where another was asked for.
+            user: Some(record.user.unwrap_or_else(|| ROOT.into())),
             ttl_seconds: call.ttl_seconds,
             network: call.network.unwrap_or(record.network),
             // Who made the source was told.

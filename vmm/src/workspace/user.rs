@@ -9,8 +9,10 @@ use super::Workspace;
 use crate::error::{Error, Result};
 use crate::guest::link::ask;
 
+/// Who runs commands where nobody else is asked for.
+pub(super) const ROOT: &str = "root";
 /// Spellings of the user who may do anything, and is there without a table, too.
-const ROOT: [&str; 3] = ["root", "0", "0:0"];
+const SPELLINGS: [&str; 3] = [ROOT, "0", "0:0"];
 /// Longest name of a user with its group, in bytes.
 const MAX_USER: usize = 256;
 
@@ -44,7 +46,7 @@ fn check(user: &str) -> Result<Option<&str>> {
             "'{shown}' is no user: give NAME, UID, or either with :GROUP"
         )));
     }
-    Ok((!ROOT.contains(&user)).then_some(user))
+    Ok((!SPELLINGS.contains(&user)).then_some(user))
 }
 
 impl Workspace {
@@ -88,7 +90,7 @@ mod tests {
         assert_eq!(of(None, "", vm).unwrap(), None);
         assert_eq!(of(None, "node", vm).unwrap().as_deref(), Some("node"));
         assert_eq!(of(Some("7:8"), "node", vm).unwrap().as_deref(), Some("7:8"));
-        for root in ROOT {
+        for root in SPELLINGS {
             assert_eq!(of(Some(root), "node", vm).unwrap(), None, "{root}");
         }
         for bad in ["", "a\0b", &"a".repeat(257)] {
