@@ -31,7 +31,7 @@ impl BoundedLog {
         Ok(BoundedLog { file, len: 0, dropped: 0 })
     }
 
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.len + bytes.len() as u64 > LIMIT {
             self.cut()?;
         }
@@ -56,6 +56,13 @@ impl BoundedLog {
     }
 }
 
+/// Appends to a log, which is given up once it cannot be written.
+pub(crate) fn append(log: &mut Option<BoundedLog>, bytes: &[u8]) {
+    if log.as_mut().is_some_and(|log| log.append(bytes).is_err()) {
+        *log = None;
+    }
+}
+
 /// Copies a console to the log at `path` until it closes; whether a kernel panicked on it.
 /// A log that cannot be written does not stop the reading: the guest would hang.
 pub(crate) fn record(mut console: impl Read, path: &Path) -> bool {
@@ -71,9 +78,7 @@ pub(crate) fn record(mut console: impl Read, path: &Path) -> bool {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return panicked,
         };
-        if log.as_mut().is_some_and(|log| log.append(&buffer[..count]).is_err()) {
-            log = None;
-        }
+        append(&mut log, &buffer[..count]);
         window.extend_from_slice(&buffer[..count]);
         panicked |= window.windows(PANIC.len()).any(|part| part == PANIC);
         let keep = window.len().min(PANIC.len() - 1);

@@ -115,8 +115,8 @@ fn boot(
     let memory = (u64::from(spec.mem_mib) << 20) + RESIDENT;
     let limits = Limits { memory, tasks: TASKS, cpus: spec.vcpu_count + 1 };
     let (jail, spec) = match &facts.jailer {
-        Some(_) => {
-            let (jail, inside) = Jail::make(dir, &facts.path, spec)?;
+        Some(jailer) => {
+            let (jail, inside) = Jail::make(dir, jailer, &facts.path, spec)?;
             (Some(jail), inside)
         }
         None => (None, spec.clone()),
@@ -132,9 +132,9 @@ fn boot(
     let relay = relay::start((dir, inside), jail.as_ref(), &spec.host_ports, missing, logs);
     let relay = relay.map_err(Error::io("serve sockets in", dir))?;
 
-    let mut command = match (&jail, &facts.jailer) {
-        (Some(jail), Some(jailer)) => jail.command(facts, jailer)?,
-        _ => {
+    let mut command = match &jail {
+        Some(jail) => jail.command()?,
+        None => {
             let mut command = Command::new(&facts.path);
             command.args(["--api-sock", API, "--id", "pyro"]).current_dir(dir);
             command

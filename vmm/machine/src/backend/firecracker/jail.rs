@@ -16,7 +16,7 @@ use std::process::Command;
 use crate::sys::{self, Shown};
 use crate::{Error, MachineSpec, Result};
 
-use super::{API, FirecrackerFacts};
+use super::API;
 
 /// Directory of the machine below which the jailer makes the jail.
 pub(super) const JAIL: &str = "jail";
@@ -33,24 +33,28 @@ pub(super) struct Jail {
     /// Who it will be, and its group.
     pub(super) user: u32,
     shown: Vec<Shown>,
-    dir: PathBuf,
+    jailer: PathBuf,
+    program: PathBuf,
+    /// Below which the jailer makes it.
+    base: PathBuf,
 }
 
 impl Jail {
     /// Makes one in the machine's directory, and tells how the machine is specified inside.
     pub(super) fn make(
         dir: &Path,
+        jailer: &Path,
         firecracker: &Path,
         spec: &MachineSpec,
     ) -> Result<(Self, MachineSpec)> {
-        let dir = dir.canonicalize().map_err(Error::io("find", dir))?;
+        let base = dir.canonicalize().map_err(Error::io("find", dir))?.join(JAIL);
         let program = firecracker.canonicalize().map_err(Error::io("find", firecracker))?;
-        let program = program.file_name().unwrap_or_default();
-        let root = dir.join(JAIL).join(program).join(ID).join("root");
+        let root = base.join(program.file_name().unwrap_or_default()).join(ID).join("root");
         fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
         // A shim has one machine, so its number makes each machine's user another.
         let user = FIRST_USER + std::process::id();
-        let mut jail = Self { root, user, shown: Vec::new(), dir };
+        let jailer = jailer.to_owned();
+        let mut jail = Self { root, user, shown: Vec::new(), jailer, program, base };
         let inside = MachineSpec {
             kernel: jail.show("kernel", &spec.kernel, false)?,
             initrd: jail.show("initrd", &spec.initrd, false)?,
@@ -86,14 +90,14 @@ impl Jail {
     }
 
     /// The command that starts Firecracker in the jail.
-    pub(super) fn command(&self, facts: &FirecrackerFacts, jailer: &Path) -> Result<Command> {
-        let mut command = Command::new(jailer);
+    pub(super) fn command(&self) -> Result<Command> {
+        let mut command = Command::new(&self.jailer);
         let user = self.user.to_string();
         command.args(["--id", ID, "--uid", &user, "--gid", &user]);
-        command.arg("--exec-file").arg(&facts.path);
-        command.arg("--chroot-base-dir").arg(self.dir.join(JAIL));
+        command.arg("--exec-file").arg(&self.program);
+        command.arg("--chroot-base-dir").arg(&self.base);
         command.args(["--", "--api-sock", API]);
-        sys::show(&mut command, &self.shown).map_err(Error::io("show files to", jailer))?;
+        sys::show(&mut command, &self.shown).map_err(Error::io("show files to", &self.jailer))?;
         Ok(command)
     }
 }

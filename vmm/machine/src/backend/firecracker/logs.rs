@@ -9,7 +9,7 @@ use nix::unistd::mkfifo;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use crate::console::BoundedLog;
+use crate::console::{BoundedLog, append};
 
 /// A pipe, and the file that its content goes to.
 #[derive(Debug)]
@@ -40,9 +40,7 @@ impl Log {
         let mut log = BoundedLog::create(&self.file).ok();
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(count) = pipe.read(&mut buffer).await {
-            if log.as_mut().is_some_and(|log| log.append(&buffer[..count]).is_err()) {
-                log = None;
-            }
+            append(&mut log, &buffer[..count]);
         }
     }
 }

@@ -29,13 +29,13 @@ pub(super) fn start(
     let mut listeners = Vec::new();
     for port in ports {
         let name = format!("{VSOCK}_{port}");
-        listeners.push((*port, non_blocking(inside_dir.listen(&name)?)?));
+        listeners.push((*port, inside_dir.listen(&name)?));
         if let Some(jail) = jail {
             let user = Some(jail.user);
             std::os::unix::fs::chown(inside.join(&name), user, user)?;
         }
     }
-    let clients = non_blocking(services.dir.listen(SOCKET)?)?;
+    let clients = services.dir.listen(SOCKET)?;
     Serving::start("relay", move || async move {
         for (port, listener) in listeners {
             let Ok(listener) = UnixListener::from_std(listener) else { return };
@@ -50,13 +50,6 @@ pub(super) fn start(
         let inside = Arc::new(inside_dir);
         take_clients(clients, MAX_HOST, move |client| to_guest(inside.clone(), client)).await;
     })
-}
-
-fn non_blocking(
-    listener: std::os::unix::net::UnixListener,
-) -> io::Result<std::os::unix::net::UnixListener> {
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 async fn to_host(services: Arc<Services>, port: u32, mut guest: UnixStream) {
