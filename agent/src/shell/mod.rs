@@ -85,7 +85,8 @@ impl Shells {
         Self { open: Mutex::default(), place }
     }
 
-    /// Opens a shell, of a user of the environment or of root; returns when it has printed its first prompt, or takes long to do so.
+    /// Opens a shell, of a user of the environment or of root; returns when it has printed its first
+    /// prompt, or takes long to do so.
     pub async fn open(
         self: &Arc<Self>,
         request: ShellRequest,

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::process::{Beside, assert_nothing_remains, dir_of, kill_daemon, until};
-use crate::support::{ENVIRONMENT, Home, doctor, told};
+use crate::support::{ENVIRONMENT, Home, check, doctor, told};
 use crate::tree::{Listing, assert_changes, entry, str_of};
 
 /// A backend, and the check of `pyro doctor` that tells whether it works.
@@ -39,9 +39,7 @@ struct Bench {
 
 fn run(backend: &'static Backend, claim: fn(&Bench)) {
     let report = doctor();
-    let checks = report["checks"].as_array().expect("checks");
-    let found = checks.iter().find(|check| check["name"] == backend.check);
-    match found {
+    match check(&report, backend.check) {
         Some(check) if check["status"] == "ok" => {
             let reason = str_of(check, "message").to_owned();
             claim(&Bench { home: Home::on(backend.name), backend, reason })

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::process::dir_of;
-use crate::support::Home;
+use crate::support::{Home, check};
 use crate::tree::str_of;
 
 /// The QEMU of a workspace: the process that has its scratch disk open.
@@ -34,9 +34,7 @@ fn namespace(process: &Path, kind: &str) -> PathBuf {
 /// What `pyro doctor` says of cgroups.
 fn told_of_cgroup(home: &Home) -> String {
     let report = home.json(["doctor"]);
-    let checks = report["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["name"] == "cgroup").expect("it is checked");
-    str_of(check, "message").to_owned()
+    str_of(check(&report, "cgroup").expect("it is checked"), "message").to_owned()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{ENVIRONMENT, Home, doctor, told};
+use crate::support::{ENVIRONMENT, Home, check, doctor, told};
 use crate::tree::str_of;
 
 /// Tries what must be refused; prints the names of what was not.
@@ -82,8 +82,7 @@ for line in open('/proc/self/status'):
 /// A home without VMs, unless this machine cannot have one.
 fn home() -> Option<Home> {
     let report = doctor();
-    let checks = report["checks"].as_array().expect("checks");
-    let check = checks.iter().find(|check| check["name"] == "host-compat").expect("it is checked");
+    let check = check(&report, "host-compat").expect("it is checked");
     if check["status"] != "ok" {
         eprintln!("skipped: host-compat: {}", str_of(check, "message"));
         return None;

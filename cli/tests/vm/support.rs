@@ -60,6 +60,11 @@ pub fn doctor() -> Value {
     serde_json::from_slice(&told.expect("pyro runs").stdout).expect("a document")
 }
 
+/// The check `name` of what `pyro doctor` says, if it makes that check.
+pub fn check<'r>(report: &'r Value, name: &str) -> Option<&'r Value> {
+    report["checks"].as_array().expect("checks").iter().find(|check| check["name"] == name)
+}
+
 /// A home with its daemon; both are gone when dropped.
 pub struct Home {
     dir: tempfile::TempDir,

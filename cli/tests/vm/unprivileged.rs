@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::process::{assert_nothing_remains, until};
-use crate::support::{Home, NOBODY};
+use crate::support::{Home, NOBODY, check};
 use crate::tree::{assert_changes, str_of};
 
 /// Forks until it is refused, or far too often; prints how often.
@@ -81,8 +81,7 @@ fn in_a_vm() {
 fn without_a_vm() {
     let home = Home::unprivileged("host-compat");
     let told = home.json(["doctor"]);
-    let checks = told["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["name"] == "host-compat").unwrap();
+    let check = check(&told, "host-compat").expect("it is checked");
     if check["status"] != "ok" {
         eprintln!("skipped: host-compat as an ordinary user: {}", str_of(check, "message"));
         return;
