@@ -454,6 +454,29 @@ pub fn set_clock(nanos: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// `struct rand_pool_info` of `include/uapi/linux/random.h`, with its bytes.
+#[repr(C)]
+struct RandomPool {
+    entropy_count: c_int,
+    buf_size: c_int,
+    bytes: [u8; 32],
+}
+
+/// Mixes random bytes into the kernel's generator, and has all that it gives from now on depend on them
+/// (random(4): `RNDADDENTROPY`, `RNDRESEEDCRNG`).
+pub fn stir(entropy: &[u8; 32]) -> io::Result<()> {
+    let random = std::fs::File::options().write(true).open("/dev/urandom")?;
+    let pool = RandomPool { entropy_count: 8 * 32, buf_size: 32, bytes: *entropy };
+    let add = nix::request_code_write!(b'R', 0x03, 2 * size_of::<c_int>());
+    let reseed = nix::request_code_none!(b'R', 0x07);
+    // SAFETY: the first reads one `rand_pool_info` and as many bytes as it says; the second reads nothing.
+    unsafe {
+        check(libc::ioctl(random.as_raw_fd(), add, &pool))?;
+        check(libc::ioctl(random.as_raw_fd(), reseed))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,6 +488,12 @@ mod tests {
         assert_eq!(Stage::parse(&message), Some((Stage::Cwd, libc::ENOENT)));
         assert_eq!(Stage::parse(b""), None);
         assert_eq!(Stage::parse(&[9; 8]), None);
+    }
+
+    #[test]
+    fn randomness_is_stirred_by_whoever_may() {
+        let refused = stir(&[7; 32]).err().map(|error| error.kind());
+        assert!(refused.is_none_or(|kind| kind == io::ErrorKind::PermissionDenied), "{refused:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod backend;
 mod reaper;
+pub mod saved;
 mod upkeep;
 mod warm;
 
@@ -19,6 +20,7 @@ use pyro_store::{Store, StoreOptions};
 use tokio_util::task::TaskTracker;
 
 use reaper::Reaped;
+use saved::SavedMachines;
 use upkeep::Upkeep;
 use warm::Warm;
 
@@ -47,6 +49,7 @@ pub struct Manager {
     reaped: Mutex<Reaped>,
     upkeep: Upkeep,
     warm: Warm,
+    saved: Arc<SavedMachines>,
     /// Held by whoever fetches or takes in an environment.
     pulling: tokio::sync::Mutex<()>,
 }
@@ -64,13 +67,14 @@ impl Manager {
             workspaces: RwLock::default(),
             naming: Mutex::default(),
             program,
-            home,
             closing: Closing::default(),
             detached: TaskTracker::new(),
             reaped: Mutex::default(),
             upkeep: Upkeep::new()?,
             warm: Warm::new()?,
+            saved: Arc::new(SavedMachines::open(home.cache().join("saved"))?),
             pulling: tokio::sync::Mutex::default(),
+            home,
         }))
     }
 
@@ -240,7 +244,7 @@ impl Manager {
         let name = self.environment_name(environment);
         let digest = image.map(str::parse::<ImageDigest>).transpose();
         let digest = digest.map_err(|error| Error::Invalid(error.to_string()))?;
-        let cache = self.home.cache();
+        let (cache, saved) = (self.home.cache(), self.saved.clone());
         let program = self.program.clone();
         blocking(move |_| {
             let resolve = || match digest {
@@ -264,6 +268,7 @@ impl Manager {
                 initrd,
                 catalog,
                 cache,
+                saved,
                 shim_argv: argv(&["shim"]),
                 daemon_argv: argv(&["daemon", "run"]),
             })

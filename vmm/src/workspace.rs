@@ -76,6 +76,8 @@ pub struct Workspace {
     door: Mutex<Option<Door>>,
     /// What a guest that boots is told.
     beginning: watch::Sender<Option<Beginning>>,
+    /// Whether the guest of the machine that was started last has said hello.
+    greeted: watch::Sender<bool>,
     /// Of a machine that was started ahead: where its guest will say that it is ready.
     ahead: Mutex<Option<mpsc::Receiver<Boot>>>,
     feeds: Mutex<HashMap<u64, Arc<Feed>>>,
@@ -106,6 +108,7 @@ impl Workspace {
             record: Mutex::new(record),
             door: Mutex::default(),
             beginning: watch::Sender::default(),
+            greeted: watch::Sender::default(),
             ahead: Mutex::default(),
             feeds: Mutex::default(),
             accounted: tokio::sync::Mutex::default(),

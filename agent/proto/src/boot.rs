@@ -15,7 +15,7 @@ pub struct Hello {
 /// What a guest's connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
-    /// Boot: the host answers [`Welcome`], the guest ends with [`Booted`].
+    /// Boot: the host answers [`Welcome`] and [`Fresh`], the guest ends with [`Booted`].
     Control,
     /// Reading trees and content: [`crate::Fetch`] and [`crate::Fetched`].
     Content,
@@ -32,6 +32,14 @@ pub struct Welcome {
     pub root_mode: Mode,
     /// Modification time of the top directory of the lower tree.
     pub root_mtime: Mtime,
+}
+
+/// Follows [`Welcome`], since generation 5: what no other guest has. One that was saved when it had booted
+/// wakes up more than once, each time with the same state of its random number generator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fresh {
+    /// Random bytes of the host, made for this guest and this moment.
+    pub entropy: [u8; 32],
 }
 
 /// How the boot ended.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Booted, Call, Change, Fetch, Fetched, Hello, Reply, ReportEnd, Welcome, encode_frame,
+    Booted, Call, Change, Fetch, Fetched, Fresh, Hello, Reply, ReportEnd, Welcome, encode_frame,
     read_frame,
 };
 
@@ -19,7 +19,7 @@ const LIMIT: usize = 1 << 20;
 /// A stream of messages of the kind that the first byte chooses.
 pub fn wire(data: &[u8]) {
     let Some((kind, stream)) = data.split_first() else { return };
-    match kind % 9 {
+    match kind % 10 {
         0 => read_all::<Hello>(stream),
         1 => read_all::<Welcome>(stream),
         2 => read_all::<Booted>(stream),
@@ -28,6 +28,7 @@ pub fn wire(data: &[u8]) {
         5 => read_all::<Fetch>(stream),
         6 => read_all::<Fetched>(stream),
         7 => read_all::<Change>(stream),
+        9 => read_all::<Fresh>(stream),
         _ => read_all::<ReportEnd>(stream),
     }
 }

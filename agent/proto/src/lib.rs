@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host ──connect 1024──▶ agent    one call a connection: Call, then Replies     (call)
-//! agent ─connect 1025──▶ host     Hello(Control): Welcome, then Ready or Failed (boot)
+//! agent ─connect 1025──▶ host     Hello(Control): Welcome, Fresh, then Ready or Failed (boot)
 //!                                 Hello(Content): tagged Fetches and Fetched     (content)
 //! ```
 //!
@@ -21,7 +21,7 @@ pub mod fuzzing;
 mod report;
 mod shell;
 
-pub use boot::{Booted, Hello, Role, Welcome};
+pub use boot::{Booted, Fresh, Hello, Role, Welcome};
 pub use call::{
     AgentError, ByteString, Call, ErrorKind, ExecId, ExecInfo, ExecRequest, ExecState, Exit,
     FileChunks, Piece, PushId, PushItem, Reply, Stream, UserName,
@@ -34,7 +34,7 @@ pub use report::{Base, Change, ReportEnd, Special};
 pub use shell::{ShellExit, ShellId, ShellInfo, ShellRequest, TerminalSize};
 
 /// Generation of the messages below. A host refuses a guest of a generation it does not know.
-pub const GENERATION: u16 = 4;
+pub const GENERATION: u16 = 5;
 /// Oldest generation that a host speaks: commands, reports, pushes.
 pub const OLDEST_GENERATION: u16 = 1;
 /// First generation with shells.
@@ -43,6 +43,8 @@ pub const SHELLS_SINCE: u16 = 2;
 pub const FREEZE_SINCE: u16 = 3;
 /// First generation with users.
 pub const USERS_SINCE: u16 = 4;
+/// First generation that is told [`Fresh`].
+pub const FRESH_SINCE: u16 = 5;
 /// vsock port on which the agent takes calls.
 pub const AGENT_PORT: u32 = 1024;
 /// vsock port on which the host takes the agent's connections (CID 2).

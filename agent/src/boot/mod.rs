@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::reboot::{RebootMode, reboot};
-use pyro_proto::{Booted, GUEST_FRAME_LIMIT, Role, Welcome, read_frame, write_frame};
+use pyro_proto::{Booted, Fresh, GUEST_FRAME_LIMIT, Role, Welcome, read_frame, write_frame};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, mpsc};
@@ -31,7 +31,7 @@ use crate::workspace::{Marking, Places, Workspace};
 /// Connections served at once.
 const CONNECTIONS: usize = 256;
 /// Pause before saying hello again to a host that broke off.
-const HELLO_AGAIN: Duration = Duration::from_millis(100);
+const HELLO_AGAIN: Duration = Duration::from_millis(20);
 /// Longest wait for killed commands and for work under way when the power goes.
 const LAST_WORK: Duration = Duration::from_secs(2);
 
@@ -119,8 +119,9 @@ async fn boot_and_serve<H: Listen>(dial: H, site: Site, lower: Handle) -> Result
     let mut prepare = Some((environment, lower));
     let mut ready = None;
     let (agent, calls) = loop {
+        // A guest that was saved while it waits here, and wakes up, finds that the host broke off.
         let mut host = reach(&dial, Role::Control).await;
-        let Ok(Some(welcome)) = read_frame::<Welcome>(&mut host, GUEST_FRAME_LIMIT).await else {
+        let Ok((welcome, fresh)) = welcome(&mut host).await else {
             tokio::time::sleep(HELLO_AGAIN).await;
             continue;
         };
@@ -128,7 +129,7 @@ async fn boot_and_serve<H: Listen>(dial: H, site: Site, lower: Handle) -> Result
             let prepared = async {
                 environment.await.unwrap_or(Err(Error::HungUp))?;
                 let content = dial.clone();
-                let agent = move || set_up(content, site, &lower, &welcome);
+                let agent = move || set_up(content, site, &lower, &welcome, &fresh);
                 let agent = tokio::task::spawn_blocking(agent).await;
                 let agent = agent.unwrap_or(Err(Error::HungUp))?;
                 Ok((Arc::new(agent), dial.listen().doing(|| "listen for calls".into())?))
@@ -152,6 +153,14 @@ async fn boot_and_serve<H: Listen>(dial: H, site: Site, lower: Handle) -> Result
     };
     take_calls(agent, calls).await;
     Ok(())
+}
+
+/// What the host says to a guest that said hello.
+async fn welcome(host: &mut (impl AsyncRead + Unpin)) -> Result<(Welcome, Fresh)> {
+    let hung_up = |_| Error::HungUp;
+    let welcome = read_frame(host, GUEST_FRAME_LIMIT).await.map_err(hung_up)?;
+    let fresh = read_frame(host, GUEST_FRAME_LIMIT).await.map_err(hung_up)?;
+    welcome.zip(fresh).ok_or(Error::HungUp)
 }
 
 /// Serves connections until one of them asks to power off, or none will come any more.
@@ -183,9 +192,16 @@ where
 }
 
 /// Everything that needs the host's welcome. Blocks.
-fn set_up(host: impl Listen, site: Site, lower: &Handle, welcome: &Welcome) -> Result<Agent> {
+fn set_up(
+    host: impl Listen,
+    site: Site,
+    lower: &Handle,
+    welcome: &Welcome,
+    fresh: &Fresh,
+) -> Result<Agent> {
     if site == Site::Machine {
         sys::set_clock(welcome.now_ns).doing(|| "set the clock".into())?;
+        sys::stir(&fresh.entropy).doing(|| "renew the randomness".into())?;
     }
     nix::unistd::sethostname(&welcome.hostname).doing(|| "set the host name".into())?;
     let _lower = lower.enter();

@@ -29,6 +29,7 @@ mod process;
 mod property;
 mod push;
 mod registry;
+mod saved;
 mod screen;
 mod served;
 mod shell;

@@ -42,4 +42,4 @@ pub use kernel::Kernel;
 pub use kernel::bzimage::extract_vmlinux;
 pub use progress::{Progress, Silent};
 pub use recipe::is_built_here;
-pub use scratch::SCRATCH_MIB;
+pub use scratch::{SCRATCH_MIB, clone_scratch};

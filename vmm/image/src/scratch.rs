@@ -88,7 +88,10 @@ fn format(path: &Path, mib: u32) -> Result<()> {
 
 /// Copies a scratch disk to the new file `dest` and syncs it: as a reflink where the file system can,
 /// else extent by extent, so that holes stay holes. `dest` is removed again if the copy fails.
-fn clone_scratch(template: &Path, dest: &Path) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`], also when `dest` exists.
+pub fn clone_scratch(template: &Path, dest: &Path) -> Result<()> {
     let from = File::open(template).map_err(Error::io("open", template))?;
     let to = File::create_new(dest).map_err(Error::io("create", dest))?;
     let copied = match rustix::fs::ioctl_ficlone(&to, &from) {

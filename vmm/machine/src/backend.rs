@@ -17,7 +17,7 @@ use crate::vsock::MissingService;
 use crate::{BackendKind, Error, MachineSpec, Result};
 
 pub(crate) use cgroup::remove_left as remove_cgroup;
-pub(crate) use firecracker::remove_left as remove_firecracker;
+pub(crate) use firecracker::{remove_left as remove_firecracker, save as save_firecracker};
 
 pub use bwrap::{SandboxFacts, sandbox_facts};
 pub use cgroup::{CgroupFacts, cgroup_facts};
@@ -67,6 +67,9 @@ pub(crate) fn check(spec: &MachineSpec) -> Result<()> {
         BackendKind::HostCompat => {
             sandbox_facts()?;
         }
+    }
+    if spec.restore.is_some() {
+        spec.backend.check_saving()?;
     }
     if spec.network { spec.backend.check_network() } else { Ok(()) }
 }

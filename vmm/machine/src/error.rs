@@ -54,6 +54,12 @@ pub enum Error {
     /// The specification asks for a network, which Firecracker takes from a device of the host.
     #[error("a workspace with a network cannot run on Firecracker")]
     FirecrackerNetwork,
+    /// Machines on this backend cannot be saved.
+    #[error("a machine on {backend} can be neither saved nor restored")]
+    NoSaving {
+        /// Its name.
+        backend: &'static str,
+    },
     /// Firecracker refused a step of the boot.
     #[error("Firecracker refused '{step}' ({status}): {fault}")]
     FirecrackerRefused {

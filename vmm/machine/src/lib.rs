@@ -34,6 +34,7 @@ pub use backend::{
 pub use error::{Error, Result};
 pub use machine::{Machine, MachineState};
 pub use network::{GATEWAY_IP, GUEST_IP, GUEST_PREFIX, NAMESERVER_IP};
+pub use process::boot_id;
 pub use records::{Exit, ExitReason};
 pub use shim::run_shim;
 pub use spec::{BackendKind, MachineSpec};

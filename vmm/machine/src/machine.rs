@@ -192,6 +192,22 @@ impl Machine {
         listen().map_err(Error::io("listen on", path))
     }
 
+    /// Saves the machine, at a moment when its guest has nothing open, in the directory `into`, and leaves
+    /// it paused for good: its scratch disk stays as it was then. Blocks while its memory is written.
+    ///
+    /// # Errors
+    /// [`Error::NoSaving`] on another backend than Firecracker, [`Error::NotRunning`], what Firecracker
+    /// says, or if a file cannot be written.
+    pub fn save(&self, into: &Path) -> Result<()> {
+        let spec: Option<MachineSpec> = records::read(&self.dir, records::SPEC)?;
+        let stopped = || Error::NotRunning { dir: self.dir.clone() };
+        spec.ok_or_else(stopped)?.backend.check_saving()?;
+        match self.state()? {
+            MachineState::Running { .. } => backend::save_firecracker(&self.dir, into),
+            MachineState::Stopped { .. } => Err(stopped()),
+        }
+    }
+
     /// Ends the machine, like pulling its plug; a guest that has something to save is asked
     /// before. A machine that does not run is no error.
     ///

@@ -50,7 +50,7 @@ fn parse_stat(stat: &[u8]) -> Option<(u8, u64)> {
 }
 
 /// The id of this boot of the host.
-pub(crate) fn boot_id() -> io::Result<String> {
+pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 

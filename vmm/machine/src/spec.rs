@@ -34,6 +34,18 @@ impl BackendKind {
         }
     }
 
+    /// Fails unless machines on it can be saved and restored. QEMU cannot save its vsock device, which is
+    /// another process's; a sandbox is no machine.
+    ///
+    /// # Errors
+    /// [`Error::NoSaving`].
+    pub fn check_saving(self) -> Result<()> {
+        match self {
+            Self::Firecracker => Ok(()),
+            other => Err(Error::NoSaving { backend: other.name() }),
+        }
+    }
+
     /// The backend that `PYRO_BACKEND` calls so: as in `spec.json`.
     pub fn named(name: &str) -> Option<BackendKind> {
         serde_json::from_value(name.into()).ok()
@@ -84,6 +96,10 @@ pub struct MachineSpec {
     /// A network interface, by which the guest reaches public addresses.
     #[serde(default)]
     pub network: bool,
+    /// Where a machine of this kind was saved ([`crate::Machine::save`]): this one does not boot but goes on
+    /// as that one, and its scratch disk is as that one's was.
+    #[serde(default, with = "os_text_if_any")]
+    pub restore: Option<PathBuf>,
 }
 
 impl MachineSpec {
@@ -103,7 +119,8 @@ impl MachineSpec {
     /// The same machine with absolute paths.
     pub(crate) fn absolute(&self) -> Result<MachineSpec> {
         let mut spec = self.clone();
-        for path in [&mut spec.kernel, &mut spec.initrd, &mut spec.root_image, &mut spec.scratch] {
+        let files = [&mut spec.kernel, &mut spec.initrd, &mut spec.root_image, &mut spec.scratch];
+        for path in files.into_iter().chain(&mut spec.restore) {
             *path = std::path::absolute(&*path).map_err(Error::io("resolve", &*path))?;
         }
         Ok(spec)
@@ -152,6 +169,30 @@ mod os_text {
     }
 }
 
+mod os_text_if_any {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::OsText;
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = path.as_ref().map(|path| OsText::from(path.as_os_str().to_owned()));
+        text.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        let text = Option::<OsText>::deserialize(from)?;
+        Ok(text.map(|text| PathBuf::from(OsString::from(text))))
+    }
+}
+
 mod os_texts {
     use std::ffi::OsString;
 
@@ -188,6 +229,7 @@ pub(crate) mod tests {
             daemon_argv: vec!["/usr/bin/pyro".into(), "daemon".into()],
             host_ports: vec![1025],
             network: false,
+            restore: None,
         }
     }
 
@@ -196,6 +238,7 @@ pub(crate) mod tests {
         let mut spec = example();
         spec.scratch = OsString::from_vec(b"/w/\xff\xfe".to_vec()).into();
         spec.daemon_argv.push(OsString::from_vec(vec![0x80]));
+        spec.restore = Some(OsString::from_vec(b"/s/\xff".to_vec()).into());
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<MachineSpec>(&json).unwrap(), spec);
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyro_proto::{
-    Booted, GENERATION, HOST_FRAME_LIMIT, Hello, OLDEST_GENERATION, Role, Welcome, read_frame,
-    write_frame,
+    Booted, FRESH_SINCE, FrameError, Fresh, GENERATION, HOST_FRAME_LIMIT, Hello, OLDEST_GENERATION,
+    Role, Welcome, read_frame, write_frame,
 };
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -39,11 +39,12 @@ impl Drop for Door {
 }
 
 impl Door {
-    /// Takes connections from `listener`. A guest that boots waits until there is a `beginning`. How
-    /// each boot ends goes to `boots`.
+    /// Takes connections from `listener`. A guest that boots is `greeted` and waits until there is a
+    /// `beginning`. How each boot ends goes to `boots`.
     pub fn open(
         listener: UnixListener,
         content: Arc<ContentService>,
+        greeted: watch::Sender<bool>,
         beginning: watch::Receiver<Option<Beginning>>,
         boots: mpsc::Sender<Boot>,
     ) -> Self {
@@ -62,9 +63,9 @@ impl Door {
                 };
                 while guests.try_join_next().is_some() {}
                 let (content, beginning) = (content.clone(), beginning.clone());
-                let boots = boots.clone();
+                let (greeted, boots) = (greeted.clone(), boots.clone());
                 guests.spawn(async move {
-                    greet(stream, content, beginning, boots).await;
+                    greet(stream, content, greeted, beginning, boots).await;
                     drop(slot);
                 });
             }
@@ -76,6 +77,7 @@ impl Door {
 async fn greet(
     mut stream: UnixStream,
     content: Arc<ContentService>,
+    greeted: watch::Sender<bool>,
     mut beginning: watch::Receiver<Option<Beginning>>,
     boots: mpsc::Sender<Boot>,
 ) {
@@ -88,16 +90,21 @@ async fn greet(
     match hello.role {
         Role::Content => content.serve(stream).await,
         Role::Control => {
+            greeted.send_replace(true);
             let beginning = beginning.wait_for(Option::is_some).await.map(|known| known.clone());
             let Ok(Some(beginning)) = beginning else { return };
-            let booted = boot(&mut stream, beginning).await;
+            let booted = boot(&mut stream, hello.generation, beginning).await;
             // Nobody waits for a boot that a dead daemon began.
             let _ = boots.try_send(booted.map(|booted| (hello.generation, booted)));
         }
     }
 }
 
-async fn boot(stream: &mut UnixStream, (lower, hostname): Beginning) -> Result<Booted, GuestError> {
+async fn boot(
+    stream: &mut UnixStream,
+    generation: u16,
+    (lower, hostname): Beginning,
+) -> Result<Booted, GuestError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let welcome = Welcome {
         now_ns: now.as_nanos() as u64,
@@ -106,5 +113,10 @@ async fn boot(stream: &mut UnixStream, (lower, hostname): Beginning) -> Result<B
         root_mtime: lower.mtime,
     };
     write_frame(stream, &welcome).await?;
+    if generation >= FRESH_SINCE {
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(std::io::Error::from).map_err(FrameError::Io)?;
+        write_frame(stream, &Fresh { entropy }).await?;
+    }
     read_frame(stream, HOST_FRAME_LIMIT).await?.ok_or(GuestError::HungUp)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyro_format::escape;
-use pyro_image::{Catalog, Environment};
+use pyro_image::{Catalog, Environment, clone_scratch};
 use pyro_machine::{
     BackendKind, GATEWAY_IP, GUEST_IP, GUEST_PREFIX, Machine, MachineSpec, NAMESERVER_IP,
 };
@@ -22,9 +22,12 @@ use crate::error::{Error, Result};
 use crate::events::blocking;
 use crate::guest::door::{Boot, Door};
 use crate::guest::link::ask;
+use crate::manager::saved::{self, SavedMachines};
 
 /// Longest boot. Under emulation on a busy host a boot takes seconds; ten times that is a hang.
 const BOOT: Duration = Duration::from_secs(120);
+/// Longest wait for a guest that was saved: it has nothing to do but to say hello.
+const RESTORE: Duration = Duration::from_secs(15);
 /// Longest wait for a guest to power off by itself.
 pub(super) const POWER_OFF: Duration = Duration::from_secs(10);
 /// Bytes from the end of the console that an error shows.
@@ -42,6 +45,8 @@ pub struct BootPlan {
     pub catalog: Arc<Catalog>,
     /// Where the agent itself is.
     pub cache: PathBuf,
+    /// Machines that need not boot.
+    pub saved: Arc<SavedMachines>,
     /// Program and arguments that run a shim.
     pub shim_argv: Vec<OsString>,
     /// Program and arguments that run a daemon.
@@ -61,23 +66,55 @@ impl BootPlan {
 }
 
 impl Workspace {
-    /// Boots the machine, unless that was begun ahead, and waits until its agent takes calls. Nothing
-    /// runs after a failure, or when the future is dropped.
+    /// Boots the machine, unless that was begun ahead or it can begin as one that was saved, and waits until
+    /// its agent takes calls. Nothing runs after a failure, or when the future is dropped.
     pub async fn boot(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
-        let guard = StopOnDrop { workspace: self.clone(), armed: true };
         let ahead = locked(&self.ahead).take();
-        let mut boots = match ahead {
-            Some(boots) => boots,
-            None => self.launch(plan).await?,
+        let record = self.record();
+        let saved = if ahead.is_some() { None } else { plan.saved.find(plan, &record)? };
+        let Some(saved) = saved else { return self.boot_from(plan, ahead, None).await };
+        let Err(error) = self.boot_from(plan, None, Some(&saved)).await else { return Ok(()) };
+        eprintln!("workspace {}: {}; it boots", record.id, error.to_body().message);
+        let scratch = self.scratch();
+        let (machines, catalog) = (plan.saved.clone(), plan.catalog.clone());
+        blocking(move |_| {
+            machines.forget(&saved)?;
+            fs::remove_file(&scratch).map_err(Error::io("remove", &scratch))?;
+            Ok(catalog.make_scratch(&scratch, record.disk_mib)?)
+        })
+        .await?;
+        self.boot_from(plan, None, None).await
+    }
+
+    /// Boots the machine that was begun `ahead`, or one that was `saved`, or a new one.
+    async fn boot_from(
+        self: &Arc<Self>,
+        plan: &BootPlan,
+        ahead: Option<mpsc::Receiver<Boot>>,
+        saved: Option<&Path>,
+    ) -> Result<()> {
+        let guard = StopOnDrop { workspace: self.clone(), armed: true };
+        let limit = if saved.is_some() { RESTORE } else { BOOT };
+        let launched = match ahead {
+            Some(boots) => Ok(boots),
+            None => self.launch(plan, saved).await,
+        };
+        let mut boots = match launched {
+            Ok(boots) => boots,
+            Err(error) => {
+                guard.disarm();
+                self.pull_plug().await?;
+                return Err(error);
+            }
         };
         self.tell_beginning();
         let booted = tokio::select! {
-            booted = timeout(BOOT, boots.recv()) => match booted {
+            booted = timeout(limit, boots.recv()) => match booted {
                 Ok(Some(Ok((generation, Booted::Ready { .. })))) => Ok(generation),
                 Ok(Some(Ok((_, Booted::Failed { message })))) => Err(escape(message.as_bytes())),
                 Ok(Some(Err(error))) => Err(error.to_string()),
                 Ok(None) => Err("its door is shut".to_owned()),
-                Err(_) => Err(format!("it said nothing within {} seconds", BOOT.as_secs())),
+                Err(_) => Err(format!("it said nothing within {} seconds", limit.as_secs())),
             },
             exit = self.machine.wait_exit() => Err(match exit {
                 Ok(Some(exit)) => format!("its machine ended ({})", escape(exit.detail.as_bytes())),
@@ -108,17 +145,48 @@ impl Workspace {
     /// [`boot`]: Self::boot
     pub async fn boot_ahead(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
         let guard = StopOnDrop { workspace: self.clone(), armed: true };
-        let boots = self.launch(plan).await?;
+        let boots = self.launch(plan, None).await?;
         *locked(&self.ahead) = Some(boots);
         guard.disarm();
         Ok(())
     }
 
-    /// Starts the machine; its guest waits until it is told how to begin.
-    async fn launch(self: &Arc<Self>, plan: &BootPlan) -> Result<mpsc::Receiver<Boot>> {
+    /// Saves a machine that was started ahead in the directory `into`, with its scratch disk, as soon as its
+    /// guest waits. It does nothing more then.
+    pub async fn save(self: &Arc<Self>, into: PathBuf) -> Result<()> {
+        let mut greeted = self.greeted.subscribe();
+        let hello = timeout(BOOT, greeted.wait_for(|greeted| *greeted));
+        let said = hello.await.is_ok_and(|said| said.is_ok());
+        if !said {
+            let reason = format!("it said nothing within {} seconds", BOOT.as_secs());
+            return Err(Error::Boot { reason, console: console_tail(&self.dir) });
+        }
+        let (machine, scratch) = (self.machine.clone(), self.scratch());
+        blocking(move |_| {
+            machine.save(&into)?;
+            Ok(clone_scratch(&scratch, &into.join(saved::SCRATCH))?)
+        })
+        .await
+    }
+
+    /// Starts the machine, or goes on with one that was saved; its guest waits until it is told how to begin.
+    async fn launch(
+        self: &Arc<Self>,
+        plan: &BootPlan,
+        saved: Option<&Path>,
+    ) -> Result<mpsc::Receiver<Boot>> {
         self.sweep_resets();
         let record = self.record();
         let (initrd, root_image) = plan.files(record.backend).await?;
+        let restore = saved.map(Path::to_owned);
+        if let Some(saved) = &restore {
+            let (from, scratch) = (saved.join(saved::SCRATCH), self.scratch());
+            blocking(move |_| {
+                fs::remove_file(&scratch).map_err(Error::io("remove", &scratch))?;
+                Ok(clone_scratch(&from, &scratch)?)
+            })
+            .await?;
+        }
         let spec = MachineSpec {
             backend: record.backend,
             kernel: plan.environment.kernel.vmlinux.clone(),
@@ -131,8 +199,10 @@ impl Workspace {
             daemon_argv: plan.daemon_argv.clone(),
             host_ports: vec![HOST_PORT],
             network: record.network,
+            restore,
         };
         self.beginning.send_replace(None);
+        self.greeted.send_replace(false);
         let boots = self.open_door()?;
         Machine::launch(&self.dir, &spec, &plan.shim_argv).await?;
         Ok(boots)
@@ -154,8 +224,8 @@ impl Workspace {
     fn open_door(self: &Arc<Self>) -> Result<mpsc::Receiver<Boot>> {
         let listener = self.machine.listen(HOST_PORT)?;
         let (boots, booted) = mpsc::channel(1);
-        let beginning = self.beginning.subscribe();
-        let door = Door::open(listener, self.content.clone(), beginning, boots);
+        let (greeted, beginning) = (self.greeted.clone(), self.beginning.subscribe());
+        let door = Door::open(listener, self.content.clone(), greeted, beginning, boots);
         *locked(&self.door) = Some(door);
         Ok(booted)
     }

@@ -123,7 +123,8 @@ impl Manager {
         unborn.born()?;
         drop(alone);
         // Not before: the boot that somebody waits for comes first.
-        self.warm_up(like);
+        self.warm_up(like.clone());
+        self.save_ahead(like);
         Ok(workspace.info())
     }
 

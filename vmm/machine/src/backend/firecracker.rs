@@ -6,6 +6,8 @@
 //! guest ─▶ INSIDE/firecracker.vsock_PORT ── relay ─▶ DIR/vsock_PORT, a missing daemon started before
 //! ```
 //!
+//! A machine that has been saved (`saved.rs`) is restored in place of the requests from the machine on.
+//!
 //! INSIDE is where Firecracker works, and all names that it gets are relative to: the machine's directory,
 //! or its jail when the owner is root. A socket's name has 108 bytes at most, and a home directory may be
 //! longer. Its system call filters are its own and on.
@@ -15,6 +17,7 @@ mod client;
 mod jail;
 mod logs;
 mod relay;
+mod saved;
 mod version;
 
 use std::fs;
@@ -32,6 +35,7 @@ use crate::process::ProcessId;
 use crate::vsock::{MissingService, SOCKET, SocketDir};
 use crate::{Error, MachineSpec, Result, records, sys};
 
+pub(crate) use saved::save;
 pub use version::{FIRECRACKER_VERSIONS, FirecrackerFacts, firecracker_facts};
 
 /// What it takes requests on.
@@ -87,6 +91,7 @@ pub(crate) fn remove_left(dir: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::io("read", dir))?,
     };
+    saved::tidy(dir)?;
     let ours = [API, LOG_PIPE, METRICS_PIPE];
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -112,6 +117,9 @@ fn boot(
 ) -> Result<RunningVm> {
     remove_left(dir)?;
     let mut started = Started { child: None, kept: false, dir };
+    if let Some(saved) = &spec.restore {
+        saved::lay_out(saved, dir)?;
+    }
     let memory = (u64::from(spec.mem_mib) << 20) + RESIDENT;
     let limits = Limits { memory, tasks: TASKS, cpus: spec.vcpu_count + 1 };
     let (jail, spec) = match &facts.jailer {
@@ -119,7 +127,7 @@ fn boot(
             let (jail, inside) = Jail::make(dir, jailer, &facts.path, spec)?;
             (Some(jail), inside)
         }
-        None => (None, spec.clone()),
+        None => (None, saved::relative(spec, dir)),
     };
     let inside = jail.as_ref().map_or(dir, |jail| &jail.root);
     let mut logs = Vec::new();
@@ -158,9 +166,11 @@ fn boot(
 
     let sockets = SocketDir::open(inside).map_err(Error::io("open", inside))?;
     let mut client = Client::connect(&sockets, API, child)?;
-    for request in api::boot(&spec) {
+    let requests = if spec.restore.is_some() { api::restore() } else { api::boot(&spec) };
+    for request in requests {
         client.send(&request)?;
     }
+    saved::tidy(dir)?;
 
     // It is set up: who waits for that sees the end at once.
     let (ready, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)

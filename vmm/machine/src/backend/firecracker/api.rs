@@ -1,10 +1,11 @@
-//! The requests that boot a machine, in order. Source: Firecracker's published API description,
-//! `fixtures/firecracker/firecracker.yaml`, against which tests compare every one.
+//! The requests that boot, save and restore a machine, in order. Source: Firecracker's published API
+//! description, `fixtures/firecracker/firecracker.yaml`, against which tests compare every one.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::super::kernel_line;
+use super::saved::{MEMORY, STATE};
 use super::{LOG_PIPE, METRICS_PIPE, VSOCK};
 use crate::MachineSpec;
 
@@ -21,9 +22,13 @@ pub(super) struct Request {
 
 impl Request {
     fn put(path: &str, body: &impl Serialize) -> Self {
+        Self::new("PUT", path, body)
+    }
+
+    fn new(method: &'static str, path: &str, body: &impl Serialize) -> Self {
         // Only maps with keys that are no text could fail.
         let body = serde_json::to_value(body).unwrap_or_default();
-        Self { method: "PUT", path: path.to_owned(), body }
+        Self { method, path: path.to_owned(), body }
     }
 
     /// As errors call it.
@@ -103,6 +108,65 @@ struct InstanceActionInfo {
     action_type: &'static str,
 }
 
+#[derive(Serialize)]
+struct Vm {
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct SnapshotCreateParams {
+    snapshot_type: &'static str,
+    snapshot_path: &'static str,
+    mem_file_path: &'static str,
+}
+
+#[derive(Serialize)]
+struct MemoryBackend {
+    backend_type: &'static str,
+    backend_path: &'static str,
+}
+
+#[derive(Serialize)]
+struct SnapshotLoadParams {
+    snapshot_path: &'static str,
+    mem_backend: MemoryBackend,
+    resume_vm: bool,
+}
+
+/// What makes Firecracker write down what goes on.
+fn logs() -> [Request; 2] {
+    [
+        Request::put("/logger", &Logger { log_path: LOG_PIPE, level: "Warning", show_level: true }),
+        Request::put("/metrics", &Metrics { metrics_path: METRICS_PIPE }),
+    ]
+}
+
+/// What stops the virtual processors.
+pub(super) fn pause() -> Request {
+    Request::new("PATCH", "/vm", &Vm { state: "Paused" })
+}
+
+/// What lets them go on.
+pub(super) fn resume() -> Request {
+    Request::new("PATCH", "/vm", &Vm { state: "Resumed" })
+}
+
+/// What writes a paused machine to [`STATE`] and [`MEMORY`].
+pub(super) fn save() -> Request {
+    let (snapshot_path, mem_file_path) = (STATE, MEMORY);
+    let params = SnapshotCreateParams { snapshot_type: "Full", snapshot_path, mem_file_path };
+    Request::put("/snapshot/create", &params)
+}
+
+/// What makes a machine of these files and lets it go on. Its disks and its vsock device have the names
+/// that they had; where it works, those are other files.
+pub(super) fn restore() -> Vec<Request> {
+    let mem_backend = MemoryBackend { backend_type: "File", backend_path: MEMORY };
+    let params = SnapshotLoadParams { snapshot_path: STATE, mem_backend, resume_vm: false };
+    let load = Request::put("/snapshot/load", &params);
+    logs().into_iter().chain([load, resume()]).collect()
+}
+
 /// What makes a machine of a specification and starts it.
 pub(super) fn boot(spec: &MachineSpec) -> Vec<Request> {
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
@@ -125,9 +189,7 @@ pub(super) fn boot(spec: &MachineSpec) -> Vec<Request> {
         };
         Request::put(&format!("/drives/{drive_id}"), &drive)
     };
-    vec![
-        Request::put("/logger", &Logger { log_path: LOG_PIPE, level: "Warning", show_level: true }),
-        Request::put("/metrics", &Metrics { metrics_path: METRICS_PIPE }),
+    let machine = [
         Request::put(
             "/machine-config",
             &MachineConfiguration { vcpu_count: spec.vcpu_count, mem_size_mib: spec.mem_mib },
@@ -145,5 +207,6 @@ pub(super) fn boot(spec: &MachineSpec) -> Vec<Request> {
         Request::put("/vsock", &Vsock { guest_cid: GUEST_CID, uds_path: VSOCK }),
         Request::put("/entropy", &EntropyDevice { rate_limiter: ENTROPY }),
         Request::put("/actions", &InstanceActionInfo { action_type: "InstanceStart" }),
-    ]
+    ];
+    logs().into_iter().chain(machine).collect()
 }

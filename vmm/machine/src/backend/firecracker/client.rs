@@ -42,9 +42,13 @@ struct Fault {
 impl Client {
     /// Connects to the socket `name` as soon as it is there, or fails with the child.
     pub(super) fn connect(dir: &SocketDir, name: &str, child: &mut Child) -> Result<Self> {
+        Self::over(socket(dir, name, child)?)
+    }
+
+    /// Speaks over a socket that is connected.
+    pub(super) fn over(socket: OwnedFd) -> Result<Self> {
         let silent = |reason: String| Error::FirecrackerSilent { step: "connect".into(), reason };
         let broken = |error: io::Error| silent(error.to_string());
-        let socket = socket(dir, name, child)?;
         let runtime = Builder::new_current_thread().enable_all().build().map_err(broken)?;
         let sender = runtime.block_on(async {
             let stream = UnixStream::from_std(socket.into()).map_err(broken)?;
@@ -59,6 +63,11 @@ impl Client {
 
     /// Makes a request, which must be answered with success.
     pub(super) fn send(&mut self, request: &Request) -> Result<()> {
+        self.send_within(ANSWER, request)
+    }
+
+    /// The same, for what takes its time.
+    pub(super) fn send_within(&mut self, limit: Duration, request: &Request) -> Result<()> {
         let silent = |reason: String| Error::FirecrackerSilent { step: request.step(), reason };
         let http = hyper::Request::builder()
             .method(request.method)
@@ -76,8 +85,8 @@ impl Client {
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
         };
-        let answered = self.runtime.block_on(async { timeout(ANSWER, answer).await });
-        let late = || silent(format!("it took longer than {} seconds", ANSWER.as_secs()));
+        let answered = self.runtime.block_on(async { timeout(limit, answer).await });
+        let late = || silent(format!("it took longer than {} seconds", limit.as_secs()));
         let (status, body) = answered.map_err(|_| late())?.map_err(silent)?;
         if status.is_success() {
             return Ok(());

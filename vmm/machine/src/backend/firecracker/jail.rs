@@ -17,6 +17,7 @@ use crate::sys::{self, Shown};
 use crate::{Error, MachineSpec, Result};
 
 use super::API;
+use super::saved::{MEMORY, STATE};
 
 /// Directory of the machine below which the jailer makes the jail.
 pub(super) const JAIL: &str = "jail";
@@ -62,7 +63,23 @@ impl Jail {
             scratch: jail.show("scratch.img", &spec.scratch, true)?,
             ..spec.clone()
         };
+        if spec.restore.is_some() {
+            for name in [STATE, MEMORY] {
+                jail.show(name, &dir.join(name), false)?;
+            }
+        }
         Ok((jail, inside))
+    }
+
+    /// The root directory of the jail in a machine's directory, if there is one.
+    pub(super) fn root_in(dir: &Path) -> Result<Option<PathBuf>> {
+        let base = dir.join(JAIL);
+        let mut programs = match fs::read_dir(&base) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(Error::io("read", &base))?,
+        };
+        // It was made for one program.
+        Ok(programs.next().and_then(Result::ok).map(|it| it.path().join(ID).join("root")))
     }
 
     /// The path under which a file of the host is seen in the jail. One that not everybody may read is

@@ -36,19 +36,43 @@ pub(super) fn stand_in(dir: &Path, fail: &str) -> PathBuf {
 
 /// Boots with the stand-in in a new directory.
 fn try_boot(fail: &str) -> (tempfile::TempDir, Result<RunningVm>) {
-    let base = tempfile::tempdir().unwrap();
-    // Longer than a socket's name may be.
-    let dir = base.path().join("d".repeat(120));
-    fs::create_dir(&dir).unwrap();
-    let facts = facts(stand_in(base.path(), fail), None);
-    let vm = boot(&facts, &spec(), &dir, Box::new(|| {}));
+    let base = new_machine();
+    let vm = boot_in(&base, &spec(), fail);
     (base, vm)
+}
+
+fn boot_in(base: &tempfile::TempDir, spec: &MachineSpec, fail: &str) -> Result<RunningVm> {
+    let facts = facts(stand_in(base.path(), fail), None);
+    boot(&facts, spec, &machine_dir(base), Box::new(|| {}))
+}
+
+/// That these requests and no others were accepted.
+pub(super) fn assert_accepted(console: impl Read, requests: &[api::Request]) {
+    let mut console = BufReader::new(console);
+    for request in requests {
+        let mut line = String::new();
+        console.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), format!("{} {}", request.step(), request.body));
+    }
+}
+
+fn end(mut vm: RunningVm) {
+    vm.child.kill().unwrap();
+    vm.child.wait().unwrap();
 }
 
 pub(super) fn facts(path: PathBuf, jailer: Option<PathBuf>) -> FirecrackerFacts {
     FirecrackerFacts { path, version: "1.17.0".into(), jailer }
 }
 
+/// A new directory of a machine, in one for what else a test has.
+fn new_machine() -> tempfile::TempDir {
+    let base = tempfile::tempdir().unwrap();
+    fs::create_dir(machine_dir(&base)).unwrap();
+    base
+}
+
+/// Longer than a socket's name may be.
 fn machine_dir(base: &tempfile::TempDir) -> PathBuf {
     base.path().join("d".repeat(120))
 }
@@ -117,29 +141,26 @@ fn the_description_refuses_what_it_does_not_have() {
 fn a_boot_makes_every_request_and_leaves_nothing_at_its_end() {
     let (base, vm) = try_boot("");
     let mut vm = vm.unwrap();
-    let mut console = BufReader::new(vm.console);
-    for request in api::boot(&spec()) {
-        let mut line = String::new();
-        console.read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), format!("{} {}", request.step(), request.body));
-    }
+    assert_accepted(&mut vm.console, &api::boot(&spec()));
     // Clients of the host reach its sockets by the machine's own, however long the name.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(crate::Machine::open(&machine_dir(&base)).connect(1024)).unwrap();
-    vm.child.kill().unwrap();
-    vm.child.wait().unwrap();
-    drop(vm.device);
+    end(vm);
     remove_left(&machine_dir(&base)).unwrap();
     assert_eq!(left(&base), [SOCKET]);
 }
 
-#[test]
-fn every_failure_that_is_documented_names_its_step_and_leaves_nothing() {
+/// Has the stand-in answer these requests with each failure that is documented; `attempt` gives what came
+/// of it. How many there are.
+fn try_failures(
+    requests: &[api::Request],
+    attempt: impl Fn(&str) -> (tempfile::TempDir, Result<RunningVm>),
+) -> usize {
     let description = Description::read();
     let mut tried = 0;
-    for request in api::boot(&spec()) {
+    for request in requests {
         for status in description.failures(request.method, &request.path) {
-            let (base, vm) = try_boot(&format!("{}={status}", request.step()));
+            let (base, vm) = attempt(&format!("{}={status}", request.step()));
             let error = vm.err().expect("it fails");
             let text = error.to_string();
             assert!(matches!(error, Error::FirecrackerRefused { .. }), "{text}");
@@ -150,7 +171,82 @@ fn every_failure_that_is_documented_names_its_step_and_leaves_nothing() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 17, "failures that are documented");
+    tried
+}
+
+#[test]
+fn every_failure_that_is_documented_names_its_step_and_leaves_nothing() {
+    assert_eq!(try_failures(&api::boot(&spec()), try_boot), 17, "failures that are documented");
+}
+
+/// One whose disk is in its directory.
+fn with_disk(base: &tempfile::TempDir, restore: Option<PathBuf>) -> MachineSpec {
+    let scratch = machine_dir(base).join("scratch.img");
+    fs::write(&scratch, "a disk").unwrap();
+    MachineSpec { root_image: "/dev/null".into(), scratch, restore, ..spec() }
+}
+
+/// A machine that was booted and saved in `saved` beside its directory.
+fn saved() -> tempfile::TempDir {
+    let base = new_machine();
+    let vm = boot_in(&base, &with_disk(&base, None), "").unwrap();
+    fs::create_dir(base.path().join("saved")).unwrap();
+    save(&machine_dir(&base), &base.path().join("saved")).unwrap();
+    end(vm);
+    base
+}
+
+/// Goes on as the machine that was saved there.
+fn try_restore(saved: &tempfile::TempDir, fail: &str) -> (tempfile::TempDir, Result<RunningVm>) {
+    let base = new_machine();
+    let spec = with_disk(&base, Some(saved.path().join("saved")));
+    let vm = boot_in(&base, &spec, fail);
+    fs::remove_file(spec.scratch).unwrap();
+    (base, vm)
+}
+
+#[test]
+fn a_machine_is_saved_and_others_go_on_as_it() {
+    let description = Description::read();
+    for request in api::restore().iter().chain([&api::pause(), &api::save(), &api::resume()]) {
+        description.check(request.method, &request.path, &request.body).unwrap();
+    }
+    let saved = saved();
+    let memory = fs::metadata(saved.path().join("saved").join(saved::MEMORY)).unwrap();
+    assert_eq!(memory.len(), (1 << 20) + 6);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&memory) * 512 < 1 << 17, "no holes");
+    for _ in 0..2 {
+        let (base, vm) = try_restore(&saved, "");
+        let mut vm = vm.unwrap();
+        assert_accepted(&mut vm.console, &api::restore());
+        let names = left(&base);
+        assert!(names.iter().all(|name| !name.starts_with("saved.")), "{names:?}");
+        end(vm);
+    }
+}
+
+#[test]
+fn a_restore_that_fails_names_its_step_and_leaves_nothing() {
+    let saved = saved();
+    let tried = try_failures(&api::restore(), |fail| try_restore(&saved, fail));
+    assert_eq!(tried, 8, "failures that are documented");
+    fs::remove_file(saved.path().join("saved").join(saved::STATE)).unwrap();
+    let (base, vm) = try_restore(&saved, "");
+    assert!(vm.err().expect("it fails").to_string().contains(saved::STATE));
+    assert_eq!(left(&base), Vec::<String>::new());
+}
+
+#[test]
+fn saving_that_fails_tells_its_step() {
+    for step in ["PATCH /vm", "PUT /snapshot/create"] {
+        let (base, vm) = try_boot(&format!("{step}=400"));
+        let vm = vm.unwrap();
+        fs::create_dir(base.path().join("saved")).unwrap();
+        let error = save(&machine_dir(&base), &base.path().join("saved")).unwrap_err();
+        assert!(error.to_string().contains(step), "{error}");
+        assert_eq!(fs::read_dir(base.path().join("saved")).unwrap().count(), 0);
+        end(vm);
+    }
 }
 
 #[test]
