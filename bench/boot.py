@@ -31,6 +31,10 @@ int main(void) { return reboot(RB_AUTOBOOT); }
 # Options of a workspace's QEMU that a bare boot does without: disks, vsock, console.
 NEEDLESS = ("-initrd", "-add-fd", "-blockdev", "-chardev", "-serial", "-sandbox")
 
+# Words of the kernel's command line by which pyro has it leave out what guests do not need. A boot without
+# them is what the kernel does by itself.
+SHORTCUTS = ("cryptomgr", "initcall_blacklist", "8250", "mitigations", "noreplace-smp")
+
 
 def cpio(name: str, content: bytes) -> bytes:
     """An initramfs of one executable: the "new ASCII format" of cpio, as the kernel reads it
@@ -86,6 +90,13 @@ class Bare:
     def boot(self) -> Cost:
         return run(self.argv)
 
+    def boot_by_itself(self) -> Cost:
+        """The same with the command line that the machine needs and nothing more."""
+        argv = list(self.argv)
+        at = argv.index("-append") + 1
+        argv[at] = " ".join(word for word in argv[at].split() if not word.startswith(SHORTCUTS))
+        return run(argv)
+
 
 def skipped(pyro: Pyro) -> dict[str, str]:
     """Backends that cannot run here, and why."""
@@ -127,7 +138,9 @@ def measure(program: str, work: pathlib.Path, runs: int) -> dict[str, Any]:
         bare = Bare(pyro, work)
         for number in range(runs):
             time.sleep(WARMING)
-            rows = {"bare": bare.boot().seconds, "cold": start(pyro), "warm": start(warm)}
+            rows: dict[str, Any] = {"bare": bare.boot().seconds}
+            rows["plain"] = bare.boot_by_itself().seconds
+            rows |= {"cold": start(pyro), "warm": start(warm)}
             rows["backends"] = {
                 name: start(other, "--allow-host-compat") for name, other in backends.items()
             }

@@ -154,6 +154,10 @@ def boots(part: Part, measured: str) -> str:
     medians_ = medians(part["rounds"])
     bare, cold, warm = medians_["bare"], medians_["cold"], medians_["warm"]
     rows = [["bare boot", "", "", seconds(bare), "1.00"]]
+    plain = medians_["plain"]
+    rows.append(
+        ["bare boot without pyro's shortcuts", "", "", seconds(plain), f"{plain / bare:.2f}"]
+    )
     for title, row in [("`create`, then `exec`", cold), ("the same with `PYRO_WARM=1`", warm)]:
         times = [seconds(row[name]) for name in ("create", "exec", "both")]
         rows.append([title, *times, f"{row['both'] / bare:.2f}"])
@@ -168,7 +172,7 @@ def boots(part: Part, measured: str) -> str:
 
 {measured} Execution mode `{part["mode"]}`, and each backend that works here by itself. A bare boot is the
 same QEMU, machine, kernel and command line, with an init that ends at once, no disks and no vsock; its time has QEMU's start and end
-in it. An empty workspace, `true` as its command:
+in it. The shortcuts are words of that command line (`initcall_blacklist`, ...) by which the kernel leaves out what guests do not need. An empty workspace, `true` as its command:
 
 {table(["", "create", "first exec", "together", "ratio"], rows)}
 """

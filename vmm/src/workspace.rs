@@ -36,6 +36,7 @@ pub mod record;
 pub mod renames;
 pub mod report;
 pub mod reset;
+mod saved;
 pub mod select;
 pub mod shell;
 pub mod snapshot;

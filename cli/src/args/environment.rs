@@ -83,7 +83,8 @@ pub struct EnvPrune {
     /// Only tell what would go
     #[arg(long)]
     pub dry_run: bool,
-    /// Also remove images that no workspace uses and that can be made again from the store
+    /// Also remove what is made again when it is needed: images that no workspace uses and
+    /// whose files the store has, and saved machines
     #[arg(long)]
     pub images: bool,
 }

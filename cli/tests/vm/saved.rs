@@ -106,6 +106,10 @@ fn the_next_workspace_goes_on_as_a_machine_that_was_saved() {
     let other = create(&home, &["--mem-mib", "256"]);
     assert!(console(&home, &other).contains("PUT /actions"));
     until("it is saved, too", || saved(&home).len() == 2);
+    let pruned = home.json(["env", "prune", "--images"]);
+    let removed = pruned["removed"].as_array().unwrap();
+    assert!(removed.contains(&"saved machines (2)".into()), "{pruned}");
+    assert!(saved(&home).is_empty());
     for id in [&first, &second, &third, &other] {
         home.ok(["workspace", "delete", id]);
     }

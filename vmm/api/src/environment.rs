@@ -148,7 +148,8 @@ pub struct Package {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentPrune {
-    /// Also remove images that no workspace uses and that can be made again from the store.
+    /// Also remove what is made again when it is needed: images that no workspace uses and whose files
+    /// the store has, and saved machines.
     #[serde(default)]
     pub images: bool,
     /// Only tell what would go.

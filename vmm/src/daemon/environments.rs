@@ -68,7 +68,13 @@ pub async fn prune(manager: &Manager, call: EnvironmentPrune) -> Result<Environm
     let (catalog, in_use) = (manager.catalog(), manager.images_in_use());
     let (images, dry_run) = (call.images, call.dry_run);
     let report = blocking(move |_| Ok(catalog.prune(&in_use, images, dry_run)?)).await?;
-    pruned(manager, report)
+    let mut reply = pruned(manager, report)?;
+    if images {
+        let (count, bytes) = manager.clear_saved(dry_run).await?;
+        reply.freed_bytes += bytes;
+        reply.removed.extend((count > 0).then(|| format!("saved machines ({count})")));
+    }
+    Ok(reply)
 }
 
 /// [`EnvironmentRemove`]: with it goes whatever nothing needs any more.

@@ -10,6 +10,8 @@
 //! does not work is forgotten, and the workspace boots. Only Firecracker can save what it runs.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +22,10 @@ use pyro_machine::{boot_id, firecracker_facts};
 use super::Manager;
 use crate::error::{Error, Result};
 use crate::events::blocking;
+use crate::workspace::Workspace;
 use crate::workspace::boot::BootPlan;
 use crate::workspace::record::{Phase, Record};
 
-/// The scratch disk in a saved machine's directory.
-pub const SCRATCH: &str = "scratch.img";
 /// How many are kept: each has what memory its guest has touched, some tens of MiB.
 const MOST: usize = 4;
 
@@ -63,9 +64,9 @@ impl SavedMachines {
     /// Where a machine like this one is, once it is saved.
     fn place(&self, plan: &BootPlan, record: &Record) -> Result<PathBuf> {
         let firecracker = firecracker_facts()?;
-        let Record { vcpu_count, mem_mib, disk_mib, network, .. } = record;
+        let Record { vcpu_count, mem_mib, disk_mib, .. } = record;
         let files = [&plan.environment.kernel.vmlinux, &plan.initrd, &plan.environment.root_image];
-        let kind = format!("{firecracker:?} {files:?} {vcpu_count} {mem_mib} {disk_mib} {network}");
+        let kind = format!("{firecracker:?} {files:?} {vcpu_count} {mem_mib} {disk_mib}");
         let hash = blake3::hash(kind.as_bytes()).to_hex();
         Ok(self.dir.join(format!("{}-{}", boot()?, &hash[..32])))
     }
@@ -73,6 +74,25 @@ impl SavedMachines {
     /// Forgets one. Machines that were restored from it go on.
     pub fn forget(&self, saved: &Path) -> Result<()> {
         Ok(pyro_store::remove_tree(saved)?)
+    }
+
+    /// Forgets all, or only tells what would go: how many there are, and how many bytes they take on disk.
+    fn clear(&self, dry_run: bool) -> Result<(usize, u64)> {
+        let mut saved = self.entries()?;
+        // One that is being made is somebody's.
+        saved.retain(|(path, _)| {
+            !path.file_name().is_some_and(|it| it.as_bytes().starts_with(b"."))
+        });
+        let mut bytes = 0;
+        for (path, _) in &saved {
+            let files = fs::read_dir(path).map_err(Error::io("read", path))?.flatten();
+            bytes +=
+                files.flat_map(|file| file.metadata()).map(|it| it.blocks() * 512).sum::<u64>();
+            if !dry_run {
+                self.forget(path)?;
+            }
+        }
+        Ok((saved.len(), bytes))
     }
 
     /// Takes a directory in which a machine was saved as the one in `place`, and forgets the oldest if there
@@ -106,6 +126,12 @@ fn boot() -> Result<String> {
 }
 
 impl Manager {
+    /// Forgets the saved machines, or only tells what would go: how many, and how many bytes.
+    pub async fn clear_saved(&self, dry_run: bool) -> Result<(usize, u64)> {
+        let saved = self.saved.clone();
+        blocking(move |_| saved.clear(dry_run)).await
+    }
+
     /// Has a machine like this one's saved, if it can be and none is. Returns at once.
     pub fn save_ahead(self: &Arc<Self>, like: Record) {
         if like.backend.check_saving().is_err() || self.saved.given_up.load(Ordering::Relaxed) {
@@ -138,23 +164,23 @@ impl Manager {
             tempfile::tempdir_in(&dir).map_err(Error::io("create", &dir))
         });
         let stage = stage.await?;
-        let model =
-            Discarded { manager: self.clone(), model: self.make_waiting(like.clone()).await? };
-        model.model.boot_ahead(&plan).await?;
-        model.model.save(stage.path().to_owned()).await?;
+        let workspace = self.make_waiting(like.clone()).await?;
+        let model = Model { manager: self.clone(), workspace };
+        model.workspace.boot_ahead(&plan).await?;
+        model.workspace.save(stage.path().to_owned()).await?;
         let manager = self.clone();
         blocking(move |_| manager.saved.add(&stage.keep(), &place)).await
     }
 }
 
 /// A workspace that goes when its machine was saved, or could not be.
-struct Discarded {
+struct Model {
     manager: Arc<Manager>,
-    model: Arc<crate::workspace::Workspace>,
+    workspace: Arc<Workspace>,
 }
 
-impl Drop for Discarded {
+impl Drop for Model {
     fn drop(&mut self) {
-        self.manager.discard(self.model.clone());
+        self.manager.discard(self.workspace.clone());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyro_format::escape;
-use pyro_image::{Catalog, Environment, clone_scratch};
+use pyro_image::{Catalog, Environment};
 use pyro_machine::{
     BackendKind, GATEWAY_IP, GUEST_IP, GUEST_PREFIX, Machine, MachineSpec, NAMESERVER_IP,
 };
@@ -16,18 +16,17 @@ use pyro_proto::{Booted, Call, HOST_PORT};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::record::Phase;
 use super::{Workspace, locked};
 use crate::agent;
 use crate::error::{Error, Result};
 use crate::events::blocking;
 use crate::guest::door::{Boot, Door};
 use crate::guest::link::ask;
-use crate::manager::saved::{self, SavedMachines};
+use crate::manager::saved::SavedMachines;
 
 /// Longest boot. Under emulation on a busy host a boot takes seconds; ten times that is a hang.
-const BOOT: Duration = Duration::from_secs(120);
-/// Longest wait for a guest that was saved: it has nothing to do but to say hello.
-const RESTORE: Duration = Duration::from_secs(15);
+pub(super) const BOOT: Duration = Duration::from_secs(120);
 /// Longest wait for a guest to power off by itself.
 pub(super) const POWER_OFF: Duration = Duration::from_secs(10);
 /// Bytes from the end of the console that an error shows.
@@ -69,44 +68,45 @@ impl Workspace {
     /// Boots the machine, unless that was begun ahead or it can begin as one that was saved, and waits until
     /// its agent takes calls. Nothing runs after a failure, or when the future is dropped.
     pub async fn boot(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
-        let ahead = locked(&self.ahead).take();
-        let record = self.record();
-        let saved = if ahead.is_some() { None } else { plan.saved.find(plan, &record)? };
-        let Some(saved) = saved else { return self.boot_from(plan, ahead, None).await };
-        let Err(error) = self.boot_from(plan, None, Some(&saved)).await else { return Ok(()) };
-        eprintln!("workspace {}: {}; it boots", record.id, error.to_body().message);
-        let scratch = self.scratch();
-        let (machines, catalog) = (plan.saved.clone(), plan.catalog.clone());
-        blocking(move |_| {
-            machines.forget(&saved)?;
-            fs::remove_file(&scratch).map_err(Error::io("remove", &scratch))?;
-            Ok(catalog.make_scratch(&scratch, record.disk_mib)?)
-        })
-        .await?;
-        self.boot_from(plan, None, None).await
+        let guard = StopOnDrop { workspace: self.clone(), armed: true };
+        let ready = match self.begin_boot(plan).await {
+            Ok(()) => self.set_owner().await,
+            Err(error) => Err(error),
+        };
+        guard.disarm();
+        if ready.is_err() {
+            self.pull_plug().await?;
+        }
+        ready
     }
 
-    /// Boots the machine that was begun `ahead`, or one that was `saved`, or a new one.
-    async fn boot_from(
-        self: &Arc<Self>,
-        plan: &BootPlan,
-        ahead: Option<mpsc::Receiver<Boot>>,
-        saved: Option<&Path>,
-    ) -> Result<()> {
-        let guard = StopOnDrop { workspace: self.clone(), armed: true };
-        let limit = if saved.is_some() { RESTORE } else { BOOT };
-        let launched = match ahead {
-            Some(boots) => Ok(boots),
-            None => self.launch(plan, saved).await,
-        };
-        let mut boots = match launched {
-            Ok(boots) => boots,
-            Err(error) => {
-                guard.disarm();
-                self.pull_plug().await?;
+    async fn begin_boot(self: &Arc<Self>, plan: &BootPlan) -> Result<()> {
+        let ahead = locked(&self.ahead).take();
+        if let Some(boots) = ahead {
+            return self.welcome(boots, BOOT).await;
+        }
+        let record = self.record();
+        if let Some(saved) = plan.saved.find(plan, &record)? {
+            let Err(error) = self.restore(plan, &saved).await else { return Ok(()) };
+            self.pull_plug().await?;
+            if self.record().phase != Phase::Creating {
                 return Err(error);
             }
-        };
+            eprintln!("workspace {}: {}; it boots", record.id, error.to_body().message);
+            plan.saved.forget(&saved)?;
+            let (catalog, mib) = (plan.catalog.clone(), record.disk_mib);
+            self.replace_scratch(move |scratch| Ok(catalog.make_scratch(scratch, mib)?)).await?;
+        }
+        let boots = self.launch(plan, None).await?;
+        self.welcome(boots, BOOT).await
+    }
+
+    /// Tells the guest how to begin, and waits until its agent takes calls.
+    pub(super) async fn welcome(
+        self: &Arc<Self>,
+        mut boots: mpsc::Receiver<Boot>,
+        limit: Duration,
+    ) -> Result<()> {
         self.tell_beginning();
         let booted = tokio::select! {
             booted = timeout(limit, boots.recv()) => match booted {
@@ -121,18 +121,10 @@ impl Workspace {
                 _ => "its machine ended".to_owned(),
             }),
         };
-        let ready = match booted {
-            Ok(generation) => {
-                self.update(|record| record.generation = generation)?;
-                self.set_owner().await
-            }
+        match booted {
+            Ok(generation) => self.update(|record| record.generation = generation),
             Err(reason) => Err(Error::Boot { reason, console: console_tail(&self.dir) }),
-        };
-        guard.disarm();
-        if ready.is_err() {
-            self.pull_plug().await?;
         }
-        ready
     }
 
     /// Whether it has no VM.
@@ -151,26 +143,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// Saves a machine that was started ahead in the directory `into`, with its scratch disk, as soon as its
-    /// guest waits. It does nothing more then.
-    pub async fn save(self: &Arc<Self>, into: PathBuf) -> Result<()> {
-        let mut greeted = self.greeted.subscribe();
-        let hello = timeout(BOOT, greeted.wait_for(|greeted| *greeted));
-        let said = hello.await.is_ok_and(|said| said.is_ok());
-        if !said {
-            let reason = format!("it said nothing within {} seconds", BOOT.as_secs());
-            return Err(Error::Boot { reason, console: console_tail(&self.dir) });
-        }
-        let (machine, scratch) = (self.machine.clone(), self.scratch());
-        blocking(move |_| {
-            machine.save(&into)?;
-            Ok(clone_scratch(&scratch, &into.join(saved::SCRATCH))?)
-        })
-        .await
-    }
-
     /// Starts the machine, or goes on with one that was saved; its guest waits until it is told how to begin.
-    async fn launch(
+    pub(super) async fn launch(
         self: &Arc<Self>,
         plan: &BootPlan,
         saved: Option<&Path>,
@@ -178,15 +152,6 @@ impl Workspace {
         self.sweep_resets();
         let record = self.record();
         let (initrd, root_image) = plan.files(record.backend).await?;
-        let restore = saved.map(Path::to_owned);
-        if let Some(saved) = &restore {
-            let (from, scratch) = (saved.join(saved::SCRATCH), self.scratch());
-            blocking(move |_| {
-                fs::remove_file(&scratch).map_err(Error::io("remove", &scratch))?;
-                Ok(clone_scratch(&from, &scratch)?)
-            })
-            .await?;
-        }
         let spec = MachineSpec {
             backend: record.backend,
             kernel: plan.environment.kernel.vmlinux.clone(),
@@ -199,7 +164,7 @@ impl Workspace {
             daemon_argv: plan.daemon_argv.clone(),
             host_ports: vec![HOST_PORT],
             network: record.network,
-            restore,
+            restore: saved.map(Path::to_owned),
         };
         self.beginning.send_replace(None);
         self.greeted.send_replace(false);
@@ -281,7 +246,7 @@ impl Drop for StopOnDrop {
 }
 
 /// The last lines a guest printed, safe to show.
-fn console_tail(dir: &Path) -> String {
+pub(super) fn console_tail(dir: &Path) -> String {
     let mut tail = Vec::new();
     if let Ok(mut file) = fs::File::open(dir.join("console.log")) {
         let len = file.metadata().map_or(0, |meta| meta.len());

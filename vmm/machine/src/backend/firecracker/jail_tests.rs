@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use super::tests::{facts, spec, stand_in};
+use super::tests::{assert_accepted, end, facts, spec, stand_in};
 use super::*;
 
 /// What the jailer does, and beside that what the stand-in for Firecracker needs: a static program needs
@@ -61,6 +61,11 @@ struct Jailed {
 
 impl Jailed {
     fn boot(fail: &str) -> Option<Self> {
+        Self::go_on_as(None, fail)
+    }
+
+    /// The same as a machine that was saved there.
+    fn go_on_as(restore: Option<PathBuf>, fail: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: only root uses the jailer");
             return None;
@@ -79,6 +84,7 @@ impl Jailed {
             initrd: file("an initrd", 0o600),
             root_image: file("an image", 0o644),
             scratch: file("a disk", 0o600),
+            restore,
             ..spec()
         };
         fs::create_dir(base.path().join("machine")).unwrap();
@@ -151,6 +157,36 @@ fn root_runs_it_as_nobody_else_with_a_root_of_its_own() {
     vm.child.wait().unwrap();
     drop(vm.device);
     jailed.assert_nothing_left();
+}
+
+#[test]
+fn a_machine_that_was_saved_in_one_jail_goes_on_in_others() {
+    let Some(mut model) = Jailed::boot("") else { return };
+    let saved = model.base.path().join("saved");
+    fs::create_dir(&saved).unwrap();
+    let vm = model.vm.take().unwrap().unwrap();
+    save(&model.dir(), &saved).unwrap();
+    end(vm);
+    for _ in 0..2 {
+        let mut jailed = Jailed::go_on_as(Some(saved.clone()), "").unwrap();
+        let mut vm = jailed.vm.take().unwrap().unwrap();
+        assert_accepted(&mut vm.console, &api::restore());
+        end(vm);
+        jailed.assert_nothing_left();
+    }
+    model.assert_nothing_left();
+    // Whoever took Firecracker over may leave a link where its memory should be.
+    let Some(mut hostile) = Jailed::boot("") else { return };
+    let vm = hostile.vm.take().unwrap().unwrap();
+    let root = Jail::root_in(&hostile.dir()).unwrap().unwrap();
+    symlink(saved::STATE, root.join(saved::MEMORY)).unwrap();
+    let into = hostile.base.path().join("saved");
+    fs::create_dir(&into).unwrap();
+    let error =
+        std::error::Error::source(&save(&hostile.dir(), &into).unwrap_err()).unwrap().to_string();
+    assert_eq!(error, "it is no file");
+    end(vm);
+    hostile.assert_nothing_left();
 }
 
 #[test]

@@ -6,11 +6,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::FallocateFlags;
+use rustix::process::{getegid, geteuid};
 
 use super::client::Client;
 use super::jail::Jail;
@@ -43,9 +44,12 @@ pub(crate) fn save(dir: &Path, into: &Path) -> Result<()> {
         if !kind.is_file() {
             return Err(Error::io("open", &saved)(io::Error::other("it is no file")));
         }
-        // The jails of others are to read it; nobody else reaches the directory.
-        let readable = fs::Permissions::from_mode(0o644);
-        fs::set_permissions(&saved, readable).map_err(Error::io("open", &saved))?;
+        // The jails of others are to read it, and its own no longer to write it; nobody else reaches the
+        // directory.
+        let own = (geteuid().as_raw(), getegid().as_raw());
+        chown(&saved, Some(own.0), Some(own.1))
+            .and_then(|()| fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)))
+            .map_err(Error::io("take over", &saved))?;
     }
     let memory = into.join(MEMORY);
     dig_holes(&memory).map_err(Error::io("write", &memory))

@@ -56,7 +56,7 @@ pub(super) fn assert_accepted(console: impl Read, requests: &[api::Request]) {
     }
 }
 
-fn end(mut vm: RunningVm) {
+pub(super) fn end(mut vm: RunningVm) {
     vm.child.kill().unwrap();
     vm.child.wait().unwrap();
 }
