@@ -88,7 +88,7 @@ fn the_next_workspace_goes_on_as_a_machine_that_was_saved() {
     let third = create(&home, &["--name", "second-to-none"]);
     let entropy = |told: &str| welcome(told).split_once('[').unwrap().1.to_owned();
     assert_ne!(entropy(&told_second), entropy(&console(&home, &third)));
-    assert_eq!(saved(&home), [machine.clone()], "it serves any number");
+    assert_eq!(saved(&home), std::slice::from_ref(machine), "it serves any number");
 
     // What a workspace has done since is on its own disk: it boots from there.
     let scratch = home.path().join("workspaces").join(&second).join("scratch.img");
