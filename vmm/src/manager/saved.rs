@@ -168,6 +168,8 @@ impl Manager {
         let model = Model { manager: self.clone(), workspace };
         model.workspace.boot_ahead(&plan).await?;
         model.workspace.save(stage.path().to_owned()).await?;
+        // Before anybody goes on as it: whoever has its memory open might still write there.
+        model.workspace.pull_plug().await?;
         let manager = self.clone();
         blocking(move |_| manager.saved.add(&stage.keep(), &place)).await
     }

@@ -238,14 +238,18 @@ fn a_restore_that_fails_names_its_step_and_leaves_nothing() {
 
 #[test]
 fn saving_that_fails_tells_its_step() {
-    for step in ["PATCH /vm", "PUT /snapshot/create"] {
-        let (base, vm) = try_boot(&format!("{step}=400"));
-        let vm = vm.unwrap();
-        fs::create_dir(base.path().join("saved")).unwrap();
-        let error = save(&machine_dir(&base), &base.path().join("saved")).unwrap_err();
-        assert!(error.to_string().contains(step), "{error}");
-        assert_eq!(fs::read_dir(base.path().join("saved")).unwrap().count(), 0);
-        end(vm);
+    let description = Description::read();
+    for request in [api::pause(), api::save()] {
+        for status in description.failures(request.method, &request.path) {
+            let (base, vm) = try_boot(&format!("{}={status}", request.step()));
+            let vm = vm.unwrap();
+            fs::create_dir(base.path().join("saved")).unwrap();
+            let error = save(&machine_dir(&base), &base.path().join("saved")).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(&request.step()) && text.contains(&status.to_string()), "{text}");
+            assert_eq!(fs::read_dir(base.path().join("saved")).unwrap().count(), 0);
+            end(vm);
+        }
     }
 }
 
