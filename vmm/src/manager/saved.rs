@@ -54,16 +54,16 @@ impl SavedMachines {
 
     /// The saved machine as which this workspace can begin. Only one that is being made: what it has done
     /// since is on its own disk.
-    pub fn find(&self, plan: &BootPlan, record: &Record) -> Result<Option<PathBuf>> {
+    pub async fn find(&self, plan: &BootPlan, record: &Record) -> Result<Option<PathBuf>> {
         if record.phase != Phase::Creating || record.backend.check_saving().is_err() {
             return Ok(None);
         }
-        Ok(Some(self.place(plan, record)?).filter(|path| path.exists()))
+        Ok(Some(self.place(plan, record).await?).filter(|path| path.exists()))
     }
 
     /// Where a machine like this one is, once it is saved.
-    fn place(&self, plan: &BootPlan, record: &Record) -> Result<PathBuf> {
-        let firecracker = firecracker_facts()?;
+    async fn place(&self, plan: &BootPlan, record: &Record) -> Result<PathBuf> {
+        let firecracker = blocking(|_| Ok(firecracker_facts()?)).await?;
         let Record { vcpu_count, mem_mib, disk_mib, .. } = record;
         let files = [&plan.environment.kernel.vmlinux, &plan.initrd, &plan.environment.root_image];
         let kind = format!("{firecracker:?} {files:?} {vcpu_count} {mem_mib} {disk_mib}");
@@ -154,7 +154,7 @@ impl Manager {
 
     async fn save_one(self: &Arc<Self>, like: &Record) -> Result<()> {
         let plan = self.boot_plan(&like.environment, Some(&like.image)).await?;
-        let place = self.saved.place(&plan, like)?;
+        let place = self.saved.place(&plan, like).await?;
         if place.exists() {
             return Ok(());
         }

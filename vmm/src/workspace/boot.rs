@@ -86,16 +86,19 @@ impl Workspace {
             return self.welcome(boots, BOOT).await;
         }
         let record = self.record();
-        if let Some(saved) = plan.saved.find(plan, &record)? {
+        if let Some(saved) = plan.saved.find(plan, &record).await? {
             let Err(error) = self.restore(plan, &saved).await else { return Ok(()) };
             self.pull_plug().await?;
             if self.record().phase != Phase::Creating {
                 return Err(error);
             }
             eprintln!("workspace {}: {}; it boots", record.id, error.to_body().message);
-            plan.saved.forget(&saved)?;
-            let (catalog, mib) = (plan.catalog.clone(), record.disk_mib);
-            self.replace_scratch(move |scratch| Ok(catalog.make_scratch(scratch, mib)?)).await?;
+            let (machines, catalog) = (plan.saved.clone(), plan.catalog.clone());
+            self.replace_scratch(move |scratch| {
+                machines.forget(&saved)?;
+                Ok(catalog.make_scratch(scratch, record.disk_mib)?)
+            })
+            .await?;
         }
         let boots = self.launch(plan, None).await?;
         self.welcome(boots, BOOT).await

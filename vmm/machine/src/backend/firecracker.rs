@@ -117,9 +117,6 @@ fn boot(
 ) -> Result<RunningVm> {
     remove_left(dir)?;
     let mut started = Started { child: None, kept: false, dir };
-    if let Some(saved) = &spec.restore {
-        saved::lay_out(saved, dir)?;
-    }
     let memory = (u64::from(spec.mem_mib) << 20) + RESIDENT;
     let limits = Limits { memory, tasks: TASKS, cpus: spec.vcpu_count + 1 };
     let (jail, spec) = match &facts.jailer {
@@ -127,7 +124,7 @@ fn boot(
             let (jail, inside) = Jail::make(dir, jailer, &facts.path, spec)?;
             (Some(jail), inside)
         }
-        None => (None, saved::relative(spec, dir)),
+        None => (None, saved::lay_out(spec, dir)?),
     };
     let inside = jail.as_ref().map_or(dir, |jail| &jail.root);
     let mut logs = Vec::new();

@@ -63,9 +63,9 @@ impl Jail {
             scratch: jail.show("scratch.img", &spec.scratch, true)?,
             ..spec.clone()
         };
-        if spec.restore.is_some() {
+        if let Some(saved) = &spec.restore {
             for name in [STATE, MEMORY] {
-                jail.show(name, &dir.join(name), false)?;
+                jail.show(name, &saved.join(name), false)?;
             }
         }
         Ok((jail, inside))

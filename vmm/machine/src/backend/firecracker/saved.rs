@@ -55,27 +55,25 @@ pub(crate) fn save(dir: &Path, into: &Path) -> Result<()> {
     dig_holes(&memory).map_err(Error::io("write", &memory))
 }
 
-/// Has the saved machine's files in the directory of one that is to be it, until that has read them.
-pub(super) fn lay_out(saved: &Path, dir: &Path) -> Result<()> {
-    for name in [STATE, MEMORY] {
-        let file = saved.join(name);
-        fs::hard_link(&file, dir.join(name)).map_err(Error::io("link", &file))?;
+/// The specification as a machine that works in `dir`, without a jail, is given it: with its scratch disk
+/// named from there, if it is there. Puts the files of a machine that is restored there until it has read them.
+pub(super) fn lay_out(spec: &MachineSpec, dir: &Path) -> Result<MachineSpec> {
+    let mut inside = spec.clone();
+    if let Ok(name) = spec.scratch.strip_prefix(dir) {
+        inside.scratch = name.to_owned();
     }
-    Ok(())
+    if let Some(saved) = &spec.restore {
+        for name in [STATE, MEMORY] {
+            let file = saved.join(name);
+            fs::hard_link(&file, dir.join(name)).map_err(Error::io("link", &file))?;
+        }
+    }
+    Ok(inside)
 }
 
 /// Removes what was laid out: the memory that a machine uses it has mapped.
 pub(super) fn tidy(dir: &Path) -> Result<()> {
     [STATE, MEMORY].into_iter().try_for_each(|name| records::remove(dir, name))
-}
-
-/// The specification with its scratch disk named from where the machine works, if it is there.
-pub(super) fn relative(spec: &MachineSpec, dir: &Path) -> MachineSpec {
-    let mut spec = spec.clone();
-    if let Ok(name) = spec.scratch.strip_prefix(dir) {
-        spec.scratch = name.to_owned();
-    }
-    spec
 }
 
 /// Gives back the blocks that hold nothing but zeros: most of a memory that was hardly used.
