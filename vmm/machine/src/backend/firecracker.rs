@@ -156,9 +156,12 @@ fn boot(
     };
     let child = started.child.insert(spawned.map_err(Error::io("run", command.get_program()))?);
     if jail.is_some() {
-        let vmm =
-            ProcessId::of(child.id() as i32).map_err(Error::io("identify the VMM of", dir))?;
-        records::write(dir, JAILED, &vmm)?;
+        match ProcessId::of(child.id() as i32) {
+            Ok(vmm) => records::write(dir, JAILED, &vmm)?,
+            // It has ended already: its socket will be missed, and its last words told.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("identify the VMM of", dir)(error)),
+        }
     }
 
     let sockets = SocketDir::open(inside).map_err(Error::io("open", inside))?;
